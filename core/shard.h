@@ -1,0 +1,140 @@
+/*
+ * shard.h - one shard of the core, as its host (the server's loop, the simulator, a benchmark) drives
+ * it.
+ *
+ * Pure (R5): a shard does no I/O, reads no clock, draws no randomness and allocates nothing after
+ * shard_open(). Everything comes in by arguments; everything goes out by the host's three functions
+ * and by the batch of records. One thread drives a shard (R6).
+ *
+ * The order of a tick:
+ *
+ *     shard_time(now)                     never goes back
+ *     shard_command() ...                 from this shard's own connections
+ *     shard_message() ...                 from the other shards' mailboxes, each mailbox in order
+ *     shard_expire()
+ *     shard_batch()                       records to be written; the host writes them
+ *     shard_durable(sequence)             when they are on disk: returns units (R3), sends answers (R2)
+ */
+#ifndef HOLDFAST_SHARD_H
+#define HOLDFAST_SHARD_H
+
+#include "core/command.h"
+
+struct shard;
+
+struct shard_settings {
+    uint32_t shard_index;
+    uint32_t shard_count;           /* 1 to SHARDS_MAX */
+    uint64_t route_seed;            /* one for each data directory, the same for all shards */
+    uint64_t id_seed;               /* fresh for each shard and start: makes ids unguessable */
+    uint32_t holds_max;             /* live, confirmed and remembered ended ones; more: BUSY */
+    uint32_t users_max;             /* (event, user) pairs with a hold; more: BUSY */
+    uint32_t events_max;            /* at most EVENTS_MAX; more: BUSY */
+    uint32_t operations_max;        /* commands under way in this shard; more: BUSY */
+    uint64_t seats_max;             /* seats this shard owns; an event beyond: BUSY */
+    uint64_t event_bytes_max;       /* settings of all events; an event beyond: BUSY */
+    uint64_t key_bytes_max;         /* idempotency answers; beyond: the oldest are forgotten */
+    uint64_t batch_bytes_max;       /* records not yet taken by shard_batch(); beyond: BUSY */
+    uint64_t ended_ms;              /* how long ended holds are remembered, memory permitting */
+    uint64_t key_ms;                /* how long idempotency answers are kept, memory permitting */
+    uint32_t expire_batch;          /* holds expired in one shard_expire() at most */
+};
+
+/* The largest message a shard sends. */
+#define MESSAGE_SIZE_MAX 65536
+
+struct shard_host {
+    void *context;
+    /* Hands a message to another shard's mailbox, in order. Messages are 8-aligned in size. False:
+     * no room now; the shard keeps it and tries again at its next call, so nothing is lost. */
+    bool (*send)(void *context, uint32_t to, const void *message, uint32_t size);
+    /* The answer to the command submitted here with this tag, exactly one for each. It must not leave
+     * before the records up to `sequence` of this shard are durable (0: it may leave at once). May be
+     * called from inside shard_command(). The reply is valid during the call only. */
+    void (*reply)(void *context, uint64_t tag, const struct reply *reply, uint64_t sequence);
+};
+
+/* Bytes of memory a shard needs, all reserved at start; touched only when used. */
+size_t shard_size(const struct shard_settings *settings);
+
+/* Makes a shard in memory (zeroed, 64-aligned, shard_size() bytes; the caller's, and it must outlive
+ * the shard). The host is copied. now_ms: milliseconds since 1970. */
+struct shard *shard_open(void *memory, const struct shard_settings *settings,
+                         const struct shard_host *host, uint64_t now_ms);
+
+/* The time from now on, in milliseconds since 1970 by a clock that does not step. */
+void shard_time(struct shard *shard, uint64_t now_ms);
+
+/* Executes a command or passes it to the shard that owns it; the reply comes by host->reply. */
+void shard_command(struct shard *shard, uint64_t tag, const struct command *command);
+
+/* Takes one message that `from` has sent. */
+void shard_message(struct shard *shard, uint32_t from, const void *message, uint32_t size);
+
+/* Expires what is due, up to expire_batch holds, and forgets what is old. True: more is due already,
+ * call again soon. Also retries messages that found no room. */
+bool shard_expire(struct shard *shard);
+
+/* When shard_expire() has next to be called, in ms since 1970; UINT64_MAX: no need. */
+uint64_t shard_next_expiry_ms(const struct shard *shard);
+
+/* Takes the records appended since the last call: a view valid until the call after the next one, so
+ * that one batch can be on its way to disk while the next one fills. Size 0: none. */
+struct shard_batch {
+    const uint8_t *data;
+    size_t size;
+    uint64_t sequence_first;
+    uint64_t sequence_last;
+};
+struct shard_batch shard_batch(struct shard *shard);
+
+/* All records up to `sequence` are on disk. */
+void shard_durable(struct shard *shard, uint64_t sequence);
+
+/* True where some message waits for room: the host should call shard_expire() soon. */
+bool shard_backlogged(const struct shard *shard);
+
+/* Events this shard knows; COMMAND_EVENT_GET with event_index below this finds one. */
+uint32_t shard_event_count(const struct shard *shard);
+
+/* The settings of an event by id, this shard's copy, or NULL. Valid as long as the shard. */
+const struct event_settings *shard_event(const struct shard *shard, struct bytes id);
+
+/* Figures for metrics and tests. */
+struct shard_figures {
+    uint64_t holds_live;
+    uint64_t holds_confirmed;
+    uint64_t holds_ended;       /* remembered */
+    uint64_t users;
+    uint64_t keys;
+    uint64_t operations;        /* under way */
+    uint64_t parked;            /* messages and commands waiting for another one's end */
+    uint64_t records;           /* appended since the start */
+    uint64_t expiry_lag_ms;     /* how far the sweep is behind */
+    uint64_t events;
+    uint64_t outcomes[STATUS_COUNT];    /* replies by status, of commands executed here */
+    uint64_t expired;           /* holds expired since the start */
+};
+void shard_figures(const struct shard *shard, struct shard_figures *ret_figures);
+
+/*
+ * Rebuilding a set of shards from records (recovery, the simulator): open all shards, replay every
+ * record of every old journal (each journal in its order; first all journals' EVENT records, then the
+ * rest; that is what `events` selects), then finish. No host function is called meanwhile. Single
+ * thread. The shard count may differ from that of the journals.
+ */
+enum replay_pass { REPLAY_EVENTS, REPLAY_HOLDS };
+bool shard_replay(struct shard *const shards[], uint32_t shard_count, enum replay_pass pass,
+                  const uint8_t *records, size_t size);
+void shard_replay_done(struct shard *const shards[], uint32_t shard_count);
+
+/* Verifies every invariant of the shard's own state; asserts on the first that does not hold. */
+void shard_check(const struct shard *shard);
+
+/* Verifies what spans shards at rest (no message under way): seats and pools against holds, R3. */
+void shard_check_all(struct shard *const shards[], uint32_t shard_count);
+
+/* A hash over the whole state, for determinism: equal states give equal hashes. */
+uint64_t shard_hash(const struct shard *shard);
+
+#endif
