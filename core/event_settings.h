@@ -70,7 +70,7 @@ static_assert(sizeof(struct name) == 17, "no padding");
 static_assert(sizeof(struct section_settings) == 32, "no padding");
 static_assert(sizeof(struct pool_settings) == 24, "no padding");
 static_assert(sizeof(struct row_settings) == 20, "no padding");
-static_assert(sizeof(struct event_settings) == 112, "no padding");
+static_assert(sizeof(struct event_settings) == 104, "no padding");
 
 #define EVENT_SETTINGS_SIZE_MAX                                                                    \
     (sizeof(struct event_settings) + SECTIONS_MAX * sizeof(struct section_settings) +              \
@@ -101,7 +101,7 @@ int32_t event_settings_find_pool(const struct event_settings *settings, struct b
  * "sections.rows"; *ret_expected then says what was expected. After an error the draft is dead.
  */
 struct event_draft;
-#define EVENT_DRAFT_SIZE (2 * EVENT_SETTINGS_SIZE_MAX + 4096)
+#define EVENT_DRAFT_SIZE (2 * EVENT_SETTINGS_SIZE_MAX + (size_t)SECTIONS_MAX * ROWS_MAX * 4 + 4096)
 
 struct event_draft *event_draft_begin(void *memory);
 const char *event_draft_id(struct event_draft *draft, struct bytes id, const char **ret_expected);
