@@ -32,9 +32,15 @@ struct output {
  * request (and after each frame taken). */
 struct frame {
     size_t scanned;         /* bytes already looked at: never looked at again */
-    uint64_t remaining;     /* RESP: arguments still to come. HTTP: bytes of body still to come */
+    uint64_t remaining;     /* RESP: arguments still to come. HTTP: bytes of body */
     size_t head_size;       /* HTTP: once the head is whole */
+    size_t line;            /* where the line begins that is being read */
+    uint16_t header_count;  /* HTTP */
     uint8_t stage;
+    uint8_t seen;           /* HTTP: which single headers have come */
+    /* HTTP: set with the FRAME_PARTIAL of a request that waits for "100 Continue" before it sends its body:
+     * answer http_encode_continue() once, behind all earlier answers, and clear this. */
+    bool expect_continue;
 };
 
 enum frame_result {
@@ -53,9 +59,9 @@ enum request_kind {
     REQUEST_PING,           /* argument: the message, may be empty */
     REQUEST_ECHO,           /* argument */
     REQUEST_HELLO,          /* resp_version: 0 unchanged, 2 or 3; argument: SETNAME's name, if any */
-    REQUEST_AUTH,
+    REQUEST_AUTH,           /* argument: the password */
     REQUEST_INFO,           /* argument: section or empty */
-    REQUEST_COMMAND_TABLE,  /* COMMAND, COMMAND COUNT, COMMAND DOCS, COMMAND INFO: see resp.c */
+    REQUEST_COMMAND_TABLE,  /* COMMAND [COUNT|DOCS|INFO|LIST]: resp_encode_command_table(argument) */
     REQUEST_CLIENT_SETNAME, /* argument */
     REQUEST_CLIENT_GETNAME,
     REQUEST_CLIENT_SETINFO,
@@ -80,13 +86,14 @@ struct request_error {
     bool close;                 /* the connection closes after the answer */
     char field[REPLY_FIELD_SIZE_MAX];
     char expected[REPLY_EXPECTED_SIZE_MAX];
-    char text[128];             /* RESP: a whole error line such as "ERR unknown command 'FOO', ..."; HTTP: detail */
+    char text[384];             /* RESP: a whole error line such as "ERR unknown command 'FOO', ..."; HTTP: detail */
 };
 
 /* What must be known of a request to encode its reply; small, kept by the connection until then. */
 struct reply_context {
-    uint8_t http;               /* this came over HTTP */
-    uint8_t keep_alive;         /* HTTP */
+    uint8_t http;               /* this came over HTTP: 11 or 10, the version; over RESP 0 */
+    uint8_t keep_alive;         /* HTTP: else the connection closes after the answer */
+    uint8_t head;               /* HTTP: the method is HEAD, so the answer has no content */
     uint8_t resp_version;       /* 2 or 3: the connection's when the command was decoded */
     uint8_t kind;               /* enum request_kind */
     uint8_t command;            /* enum command_type */
@@ -105,9 +112,9 @@ struct request {
 };
 
 /*
- * Memory a decode may use; its owner keeps it untouched until the reply has come, since settings, change
- * and unescaped JSON strings may lie in it. draft is asked for only by EVENT CREATE (EVENT_DRAFT_SIZE
- * bytes, 8-aligned, or NULL where none is left: the codec then answers BUSY).
+ * Memory a decode may use; its owner keeps it untouched until the reply has come, since settings and
+ * change lie in it. draft is asked for by EVENT CREATE, and by EVENT SET for the names of pools
+ * (EVENT_DRAFT_SIZE bytes, 8-aligned, or NULL where none is left: the codec then answers BUSY).
  */
 struct decode_memory {
     void *owner;
@@ -148,6 +155,15 @@ void resp_encode(struct output *output, const struct reply_context *context, con
 void resp_encode_error(struct output *output, const struct request_error *error);
 void resp_encode_list_begin(struct output *output, const struct reply_context *context, uint32_t count);
 
+/* The answer to COMMAND and its subcommands. argument: of the request, while the frame's bytes stand. */
+void resp_encode_command_table(struct output *output, const struct reply_context *context,
+                               struct bytes argument);
+
+/* The time for the Date of the answers that follow in this thread: once a tick. Without it the Date is
+ * that of the last http_encode(), or absent where there was none. */
+void http_time(uint64_t now_ms);
+/* "100 Continue": see struct frame */
+void http_encode_continue(struct output *output);
 void http_encode(struct output *output, const struct reply_context *context, const struct reply *reply,
                  uint64_t now_ms);
 /* context may be NULL where the request was not even framed */
