@@ -1,0 +1,79 @@
+/*
+ * settings.h - every setting of the server: one table, four places to set them.
+ */
+#ifndef HOLDFAST_SETTINGS_H
+#define HOLDFAST_SETTINGS_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#define SETTING_TEXT_SIZE_MAX 1024
+
+/* Filled by settings_read(); read-only and shared by all threads afterwards. */
+struct settings {
+    char data[SETTING_TEXT_SIZE_MAX];
+    char http[SETTING_TEXT_SIZE_MAX];
+    char resp[SETTING_TEXT_SIZE_MAX];
+    uint64_t shards;                /* 0: one for each core this process may use */
+    char durability[SETTING_TEXT_SIZE_MAX];
+    uint64_t connections_max;
+    uint64_t pipeline_max;
+    uint64_t requests_max;
+    uint64_t request_bytes_max;
+    uint64_t head_bytes_max;
+    uint64_t input_bytes_max;
+    uint64_t output_bytes_max;
+    uint64_t replies_bytes_max;
+    uint64_t request_seconds;
+    uint64_t write_seconds;
+    uint64_t stop_seconds;
+    uint64_t buffers;
+    uint64_t buffer_bytes;
+    uint64_t mailbox_bytes;
+    uint64_t ring_entries;
+    uint64_t holds_max;
+    uint64_t users_max;
+    uint64_t events_max;
+    uint64_t seats_max;
+    uint64_t operations_max;
+    uint64_t event_bytes_max;
+    uint64_t key_bytes_max;
+    uint64_t batch_bytes_max;
+    uint64_t ended_seconds;
+    uint64_t key_seconds;
+    uint64_t expire_batch;
+};
+
+struct settings_error {
+    char text[768];
+};
+
+/*
+ * Reads defaults, then the file of --config, the environment, and the arguments: what comes later is stronger.
+ * argv: what follows the word of the subcommand. environment: NAME=VALUE strings, ended by NULL. False: ret_error
+ * says which setting, which value, where it came from and what was expected.
+ */
+bool settings_read(int argc, char *const argv[], char *const environment[], struct settings *ret_settings,
+                   struct settings_error *ret_error);
+
+/* Every setting with its default, short name and meaning. */
+void settings_help(FILE *file);
+
+/* An address of a listener. */
+struct listen_address {
+    bool off;
+    bool loopback;
+    struct sockaddr_storage address;
+    socklen_t size;
+};
+
+/* ADDR:PORT, [ADDR6]:PORT, localhost:PORT or off. False: none of these. */
+bool listen_address_parse(const char *text, struct listen_address *ret_address);
+
+/* Writes it back; text holds at least 64 bytes. */
+void listen_address_text(const struct listen_address *address, char *ret_text);
+
+#endif
