@@ -47,7 +47,7 @@ find_stranger(int fd, char *ret_name, size_t name_size)
         const char *name = entry->d_name;
         if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && strcmp(name, "lock") != 0 &&
             strcmp(name, "holdfast.tmp") != 0)
-            (void)snprintf(ret_name, name_size, "%s", name); /* a long name is cut */
+            (void)snprintf(ret_name, name_size, "%s", name); /* fits: a name has at most 255 bytes */
     }
     (void)closedir(directory); /* only read from */
     return 0;
@@ -108,7 +108,7 @@ open_marked(int fd, const char *path, uint64_t *ret_route_seed, char *ret_cause,
                        path, strerror(-found));
         return found;
     }
-    char stranger[64];
+    char stranger[256];
     int result = find_stranger(fd, stranger, sizeof stranger);
     if (result == 0 && stranger[0] != '\0') {
         (void)snprintf(ret_cause, cause_size,
@@ -169,11 +169,11 @@ data_directory_open(const char *path, struct data_directory *ret_directory, char
     }
     /* Looked at before it is locked, so that nothing is made in a directory that is not ours. */
     uint64_t seed;
-    char stranger[64] = "";
+    char stranger[256] = "";
     int result = 0;
     if (read_mark(fd, &seed) == 0)
-        result = find_stranger(fd, stranger, sizeof stranger);
-    if (result == 0 && stranger[0] == '\0')
+        (void)find_stranger(fd, stranger, sizeof stranger); /* open_marked() looks again, and reports */
+    if (stranger[0] == '\0')
         result = lock(fd, path, &directory.lock_fd, ret_cause, cause_size);
     if (result == 0)
         result = open_marked(fd, path, &directory.route_seed, ret_cause, cause_size);
