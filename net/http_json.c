@@ -1,0 +1,339 @@
+/*
+ * http_json.c - JSON bodies of requests about holds.
+ *
+ * jansson reads the text: it refuses what RFC 8259 refuses, bad UTF-8, members that come twice, NUL in
+ * strings, anything behind the value, and nesting past its bound. What it has read is walked member by
+ * member: one that is unknown, of another type, or missing is a BADREQUEST that names it. Integers are
+ * integers: jansson tells 1 from 1.0 and 1e0.
+ *
+ * All nodes and strings lie in the thread's arena and are never freed one by one.
+ *
+ * See also: http_event_json.c for events, codec_command.c for the checks of values.
+ */
+#include "net/http_json_internal.h"
+
+#include <assert.h>
+
+/* The name of the member that came twice: jansson says it only in its text, behind near. */
+static struct bytes
+duplicate_name(const json_error_t *error)
+{
+    const char *near = strstr(error->text, "near '\"");
+    if (near == NULL)
+        return (struct bytes){"body", 4};
+    near += sizeof "near '\"" - 1;
+    const char *end = strchr(near, '"');
+    return (struct bytes){near, (uint32_t)(end != NULL ? (size_t)(end - near) : strlen(near))};
+}
+
+/* The name of the member whose value jansson stopped at: the string before the last colon before it. */
+static struct bytes
+stopped_name(struct bytes body, const json_error_t *error)
+{
+    uint32_t size = error->position >= 0 && (uint32_t)error->position < body.size
+                        ? (uint32_t)error->position
+                        : body.size;
+    const char *colon = memrchr(body.data, ':', size);
+    const char *end = colon != NULL ? memrchr(body.data, '"', (size_t)(colon - body.data)) : NULL;
+    const char *first = end != NULL ? memrchr(body.data, '"', (size_t)(end - body.data)) : NULL;
+    if (first == NULL)
+        return (struct bytes){"body", 4};
+    return (struct bytes){first + 1, (uint32_t)(end - first - 1)};
+}
+
+json_t *
+json_object_read(struct bytes body, struct request *request)
+{
+    json_error_t error;
+    json_t *root = json_loadb(body.data, body.size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+    if (root == NULL) {
+        enum json_error_code code = json_error_code(&error);
+        if (code == json_error_duplicate_key)
+            request_badrequest_named(request, duplicate_name(&error), "each member once");
+        else if (code == json_error_numeric_overflow)
+            request_badrequest_named(request, stopped_name(body, &error), "a number that is not so large");
+        else if (code == json_error_out_of_memory)
+            request_badrequest(request, "body", "a smaller JSON document");
+        else
+            request_badrequest(request, "body", "a JSON object (RFC 8259)");
+        return NULL;
+    }
+    if (!json_is_object(root)) {
+        request_badrequest(request, "body", "a JSON object (RFC 8259)");
+        return NULL;
+    }
+    return root;
+}
+
+bool
+json_refuse(struct request *request, const char *field, const char *expected)
+{
+    if (field != NULL)
+        request_badrequest(request, field, expected);
+    return field == NULL;
+}
+
+void
+json_refuse_member(struct request *request, const char *parent, const char *name)
+{
+    char field[2 * REPLY_FIELD_SIZE_MAX];
+    size_t parent_size = strlen(parent);
+    assert(parent_size < REPLY_FIELD_SIZE_MAX - 1);
+    memcpy(field, parent, parent_size);
+    if (parent_size > 0)
+        field[parent_size++] = '.';
+    size_t name_size = strnlen(name, REPLY_FIELD_SIZE_MAX);
+    memcpy(field + parent_size, name, name_size);
+    request_badrequest_named(request, (struct bytes){field, (uint32_t)(parent_size + name_size)},
+                             "no such member");
+}
+
+bool
+json_string_read(const json_t *value, struct request *request, const char *field, struct bytes *ret_text)
+{
+    if (!json_is_string(value)) {
+        request_badrequest(request, field, "a string");
+        return false;
+    }
+    *ret_text = (struct bytes){json_string_value(value), (uint32_t)json_string_length(value)};
+    return true;
+}
+
+bool
+json_integer_read(const json_t *value, struct request *request, const char *field, int64_t *ret_number)
+{
+    if (!json_is_integer(value)) {
+        request_badrequest(request, field, expected_integer);
+        return false;
+    }
+    *ret_number = json_integer_value(value);
+    return true;
+}
+
+bool
+json_named_read(const json_t *object, struct request *request, const char *parent, const char *field,
+                const char *number_name, const char *number_field, struct named_number *ret)
+{
+    if (!json_is_object(object)) {
+        request_badrequest(request, parent, "an object");
+        return false;
+    }
+    *ret = (struct named_number){.name = {NULL, 0}};
+    bool has_number = false;
+    const char *key;
+    json_t *value;
+    const char *text_name = strrchr(field, '.') + 1;
+    json_object_foreach((json_t *)object, key, value)
+    {
+        if (strcmp(key, text_name) == 0) {
+            if (!json_string_read(value, request, field, &ret->name))
+                return false;
+        } else if (strcmp(key, number_name) == 0) {
+            if (!json_integer_read(value, request, number_field, &ret->number))
+                return false;
+            has_number = true;
+        } else {
+            json_refuse_member(request, parent, key);
+            return false;
+        }
+    }
+    if (ret->name.data == NULL)
+        request_badrequest(request, field, "the member");
+    else if (!has_number)
+        request_badrequest(request, number_field, "the member");
+    return ret->name.data != NULL && has_number;
+}
+
+static bool
+hold_seats(const json_t *array, struct request *request)
+{
+    if (!json_is_array(array))
+        return json_refuse(request, "seats", "an array of seats as SECTION/ROW/NUMBER");
+    size_t count = json_array_size(array);
+    for (size_t i = 0; i < count; i++) {
+        struct bytes text;
+        if (!json_string_read(json_array_get(array, i), request, "seats", &text))
+            return false;
+        const char *expected;
+        const char *field = command_seat(&request->command, text, &expected);
+        if (!json_refuse(request, field, expected))
+            return false;
+    }
+    return true;
+}
+
+static bool
+hold_pools(const json_t *array, struct request *request)
+{
+    if (!json_is_array(array))
+        return json_refuse(request, "pools", "an array of objects");
+    size_t count = json_array_size(array);
+    for (size_t i = 0; i < count; i++) {
+        struct named_number pool;
+        if (!json_named_read(json_array_get(array, i), request, "pools", "pools.name", "quantity",
+                             "pools.quantity", &pool))
+            return false;
+        const char *expected;
+        const char *field = command_pool(&request->command, pool.name, pool.number, &expected);
+        if (!json_refuse(request, field, expected))
+            return false;
+    }
+    return true;
+}
+
+static bool
+hold_best(const json_t *object, struct request *request)
+{
+    struct named_number best;
+    if (!json_named_read(object, request, "best", "best.section", "quantity", "best.quantity", &best))
+        return false;
+    const char *expected;
+    const char *field = command_best(&request->command, best.name, best.number, &expected);
+    return json_refuse(request, field, expected);
+}
+
+static bool
+member_user(const json_t *value, struct request *request)
+{
+    struct bytes text;
+    if (!json_string_read(value, request, "user", &text))
+        return false;
+    const char *expected;
+    const char *field = command_user(&request->command, text, &expected);
+    return json_refuse(request, field, expected);
+}
+
+static bool
+member_seconds(const json_t *value, struct request *request, const char *name)
+{
+    int64_t seconds;
+    if (!json_integer_read(value, request, name, &seconds))
+        return false;
+    const char *expected;
+    const char *field = command_seconds(&request->command, seconds, name, &expected);
+    return json_refuse(request, field, expected);
+}
+
+static bool
+hold_replaces(const json_t *value, struct request *request)
+{
+    struct bytes text;
+    if (!json_string_read(value, request, "replaces", &text))
+        return false;
+    const char *expected;
+    const char *field = command_replaces(&request->command, text, &expected);
+    return json_refuse(request, field, expected);
+}
+
+static bool
+hold_member(const char *key, const json_t *value, struct request *request)
+{
+    struct bytes pass;
+    if (strcmp(key, "user") == 0)
+        return member_user(value, request);
+    if (strcmp(key, "seats") == 0)
+        return hold_seats(value, request);
+    if (strcmp(key, "pools") == 0)
+        return hold_pools(value, request);
+    if (strcmp(key, "best") == 0)
+        return hold_best(value, request);
+    if (strcmp(key, "hold_seconds") == 0)
+        return member_seconds(value, request, "hold_seconds");
+    if (strcmp(key, "replaces") == 0)
+        return hold_replaces(value, request);
+    if (strcmp(key, "pass") == 0) /* matters only where a waiting room is, and there is none yet */
+        return json_string_read(value, request, "pass", &pass);
+    json_refuse_member(request, "", key);
+    return false;
+}
+
+/* A body without its user is no request. */
+static bool
+user_there(struct request *request)
+{
+    return json_refuse(request, request->command.user.size > 0 ? NULL : "user", "the member");
+}
+
+void
+http_json_hold(struct bytes body, struct request *request)
+{
+    json_t *root = json_object_read(body, request);
+    if (root == NULL)
+        return;
+    const char *key;
+    json_t *value;
+    json_object_foreach(root, key, value) if (!hold_member(key, value, request)) return;
+    if (!user_there(request))
+        return;
+    const char *expected;
+    const char *field = command_hold_end(&request->command, &expected);
+    (void)json_refuse(request, field, expected); /* refused or not, this was the last check */
+}
+
+static bool
+confirm_member(const char *key, const json_t *value, struct request *request)
+{
+    if (strcmp(key, "user") == 0)
+        return member_user(value, request);
+    if (strcmp(key, "payment_ref") == 0) {
+        struct bytes text;
+        if (!json_string_read(value, request, "payment_ref", &text))
+            return false;
+        const char *expected;
+        const char *field = command_payment_ref(&request->command, text, &expected);
+        return json_refuse(request, field, expected);
+    }
+    if (strcmp(key, "late") == 0) {
+        request->command.late = json_is_true(value);
+        return json_refuse(request, json_is_boolean(value) ? NULL : "late", "true or false");
+    }
+    json_refuse_member(request, "", key);
+    return false;
+}
+
+void
+http_json_confirm(struct bytes body, struct request *request)
+{
+    json_t *root = json_object_read(body, request);
+    if (root == NULL)
+        return;
+    const char *key;
+    json_t *value;
+    json_object_foreach(root, key, value) if (!confirm_member(key, value, request)) return;
+    (void)user_there(request); /* refused or not, this was the last check */
+}
+
+void
+http_json_extend(struct bytes body, struct request *request)
+{
+    json_t *root = json_object_read(body, request);
+    if (root == NULL)
+        return;
+    const char *key;
+    json_t *value;
+    json_object_foreach(root, key, value)
+    {
+        bool good = false;
+        if (strcmp(key, "user") == 0)
+            good = member_user(value, request);
+        else if (strcmp(key, "seconds") == 0)
+            good = member_seconds(value, request, "seconds");
+        else
+            json_refuse_member(request, "", key);
+        if (!good)
+            return;
+    }
+    if (user_there(request))
+        (void)json_refuse(request, request->command.seconds > 0 ? NULL : "seconds", "the member");
+}
+
+void
+http_json_cancel(struct bytes body, struct request *request)
+{
+    if (body.size == 0)
+        return;
+    json_t *root = json_object_read(body, request);
+    if (root == NULL || json_object_size(root) == 0)
+        return;
+    json_refuse_member(request, "", json_object_iter_key(json_object_iter(root)));
+}

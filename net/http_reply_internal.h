@@ -1,0 +1,23 @@
+/*
+ * http_reply_internal.h - bodies of HTTP answers, between http_reply.c and http_body.c.
+ */
+#ifndef HOLDFAST_HTTP_REPLY_INTERNAL_H
+#define HOLDFAST_HTTP_REPLY_INTERNAL_H
+
+#include "net/codec_internal.h"
+
+/* The largest JSON of a hold: names of members, ids, sixteen seats, four pools. */
+#define HOLD_JSON_SIZE_MAX                                                                                 \
+    (256 + UUID_TEXT_SIZE + EVENT_ID_SIZE_MAX + USER_ID_SIZE_MAX +                                         \
+     HOLD_SEATS_MAX * (SEAT_TEXT_SIZE_MAX + 40) + HOLD_POOLS_MAX * (NAME_SIZE_MAX + 48))
+static_assert(HOLD_JSON_SIZE_MAX <= OUTPUT_GROW_MAX, "one reservation");
+
+/* Writes at most HOLD_JSON_SIZE_MAX bytes. */
+char *put_hold_json(char *at, const struct hold_view *hold, uint64_t now_ms);
+
+void http_body_holds(struct output *output, const struct reply *reply, uint64_t now_ms);
+void http_body_event(struct output *output, const struct reply *reply, uint64_t now_ms);
+/* A piece of a map: with the opening where it begins at row 0, with the end where it is the last. */
+void http_body_map(struct output *output, const struct reply *reply, uint64_t now_ms);
+
+#endif
