@@ -73,7 +73,7 @@ put_status_line(char *at, uint16_t status)
     for (size_t i = 0; i < sizeof status_lines / sizeof status_lines[0]; i++)
         if (status_lines[i].status == status)
             return put_bytes(at, status_lines[i].text, status_lines[i].size);
-    assert(!"a status that this server never sends");
+    assert(status == 0); /* a status that this server never sends */
     return at;
 }
 
