@@ -1,10 +1,10 @@
 /*
  * buffers.c - power-of-two buffers from reserved memory.
  *
- * One area of address space for each size class, as large as the bound itself, so that a class never runs out of
- * addresses before the bound is reached and nothing ever fragments. Pages are touched only when a buffer is used
- * the first time; large buffers give their pages back to the kernel when they are given back, small ones are kept,
- * last used first, since they are warm in the cache.
+ * One area of address space for each size class, as large as the bound itself, so that a class never runs
+ * out of addresses before the bound is reached and nothing ever fragments. Pages are touched only when a
+ * buffer is used the first time; large buffers give their pages back to the kernel when they are given
+ * back, small ones are kept, last used first, since they are warm in the cache.
  *
  *     memory   | class 256 | class 512 | class 1 KiB | ... | class 2 GiB |     each area_size bytes
  */
@@ -21,7 +21,7 @@ class_of(size_t size)
 {
     uint32_t class = BUFFER_CLASS_MIN;
     while ((size_t)1 << class < size)
-        class++;
+        class ++;
     return class;
 }
 

@@ -14,8 +14,8 @@
 /* One thread's. */
 struct buffers {
     size_t bytes_max;
-    size_t bytes_used;      /* capacities of the buffers that are out */
-    char *memory;           /* reserved: BUFFER_CLASS_COUNT areas, touched only when used */
+    size_t bytes_used; /* capacities of the buffers that are out */
+    char *memory;      /* reserved: BUFFER_CLASS_COUNT areas, touched only when used */
     size_t area_size;
     size_t area_used[BUFFER_CLASS_COUNT];
     void *free[BUFFER_CLASS_COUNT]; /* lists through the buffers' first bytes */
@@ -25,7 +25,8 @@ struct buffers {
 int buffers_open(struct buffers *buffers, size_t bytes_max);
 void buffers_done(struct buffers *buffers);
 
-/* A buffer of at least size bytes, or NULL: the bound is reached. The taker gives it back with the same capacity. */
+/* A buffer of at least size bytes, or NULL: the bound is reached. The taker gives it back with the same
+ * capacity. */
 char *buffer_take(struct buffers *buffers, size_t size, size_t *ret_capacity);
 void buffer_give(struct buffers *buffers, char *data, size_t capacity);
 

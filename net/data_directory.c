@@ -7,9 +7,9 @@
  *                         format 1
  *                         route_seed 0123456789abcdef
  *
- * The mark is written to holdfast.tmp, synced and renamed, so it is whole or not there; a directory with nothing but
- * lock and holdfast.tmp is one whose making was cut short, and is made again. Anything else without a mark is somebody
- * else's, and refused.
+ * The mark is written to holdfast.tmp, synced and renamed, so it is whole or not there; a directory with
+ * nothing but lock and holdfast.tmp is one whose making was cut short, and is made again. Anything else
+ * without a mark is somebody else's, and refused.
  */
 #include "net/data_directory.h"
 
@@ -27,7 +27,7 @@
 #include <unistd.h>
 
 #define MARK_FORMAT "holdfast data directory\nformat %d\nroute_seed %016" PRIx64 "\n"
-#define FORMAT 1
+#define FORMAT      1
 
 /* The name of an entry that is not ours in an unmarked directory, or an empty text. */
 static int
@@ -89,7 +89,8 @@ read_mark(int fd, uint64_t *ret_route_seed)
         return -error;
     int format;
     uint64_t seed;
-    if (sscanf(text, "holdfast data directory format %d route_seed %" SCNx64, &format, &seed) != 2 || format != FORMAT)
+    if (sscanf(text, "holdfast data directory format %d route_seed %" SCNx64, &format, &seed) != 2 ||
+        format != FORMAT)
         return -EINVAL;
     *ret_route_seed = seed;
     return 1;
@@ -102,19 +103,21 @@ open_marked(int fd, const char *path, uint64_t *ret_route_seed, char *ret_cause,
     if (found > 0)
         return 0;
     if (found < 0) {
-        (void)snprintf(ret_cause, cause_size,
-                       "the data directory '%s' has a file 'holdfast' that this version cannot read (%s): use another "
-                       "directory, or the version that made it",
-                       path, strerror(-found));
+        (void)snprintf(
+            ret_cause, cause_size,
+            "the data directory '%s' has a file 'holdfast' that this version cannot read (%s): use another "
+            "directory, or the version that made it",
+            path, strerror(-found));
         return found;
     }
     char stranger[256];
     int result = find_stranger(fd, stranger, sizeof stranger);
     if (result == 0 && stranger[0] != '\0') {
-        (void)snprintf(ret_cause, cause_size,
-                       "'%s' is not empty and not a Holdfast data directory (it has '%s' and no file 'holdfast'): use "
-                       "an empty or a new directory",
-                       path, stranger);
+        (void)snprintf(
+            ret_cause, cause_size,
+            "'%s' is not empty and not a Holdfast data directory (it has '%s' and no file 'holdfast'): use "
+            "an empty or a new directory",
+            path, stranger);
         return -ENOTEMPTY;
     }
     uint64_t seed;
@@ -141,10 +144,12 @@ lock(int fd, const char *path, int *ret_lock_fd, char *ret_cause, size_t cause_s
             (void)close(lock_fd); /* nothing was written */
         if (error == EWOULDBLOCK)
             (void)snprintf(ret_cause, cause_size,
-                           "the data directory '%s' is in use by another process: stop that one, or use another directory",
+                           "the data directory '%s' is in use by another process: stop that one, or use "
+                           "another directory",
                            path);
         else
-            (void)snprintf(ret_cause, cause_size, "could not lock the data directory '%s': %s", path, strerror(error));
+            (void)snprintf(ret_cause, cause_size, "could not lock the data directory '%s': %s", path,
+                           strerror(error));
         return -error;
     }
     *ret_lock_fd = lock_fd;
@@ -152,19 +157,21 @@ lock(int fd, const char *path, int *ret_lock_fd, char *ret_cause, size_t cause_s
 }
 
 int
-data_directory_open(const char *path, struct data_directory *ret_directory, char *ret_cause, size_t cause_size)
+data_directory_open(const char *path, struct data_directory *ret_directory, char *ret_cause,
+                    size_t cause_size)
 {
     struct data_directory directory = {-1, 0};
     if (mkdir(path, 0755) != 0 && errno != EEXIST) {
         int error = errno;
-        (void)snprintf(ret_cause, cause_size, "could not make the data directory '%s': %s%s", path, strerror(error),
-                       error == ENOENT ? " (its parent must exist)" : "");
+        (void)snprintf(ret_cause, cause_size, "could not make the data directory '%s': %s%s", path,
+                       strerror(error), error == ENOENT ? " (its parent must exist)" : "");
         return -error;
     }
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) {
         int error = errno;
-        (void)snprintf(ret_cause, cause_size, "could not open the data directory '%s': %s", path, strerror(error));
+        (void)snprintf(ret_cause, cause_size, "could not open the data directory '%s': %s", path,
+                       strerror(error));
         return -error;
     }
     /* Looked at before it is locked, so that nothing is made in a directory that is not ours. */

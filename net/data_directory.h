@@ -8,12 +8,14 @@
 #include <stdint.h>
 
 struct data_directory {
-    int lock_fd;            /* held until data_directory_close() */
-    uint64_t route_seed;    /* drawn when the directory was made; the same for ever */
+    int lock_fd;         /* held until data_directory_close() */
+    uint64_t route_seed; /* drawn when the directory was made; the same for ever */
 };
 
-/* Makes, checks and locks it. 0, or negative errno with the cause and the cure in words, naming the directory. */
-int data_directory_open(const char *path, struct data_directory *ret_directory, char *ret_cause, size_t cause_size);
+/* Makes, checks and locks it. 0, or negative errno with the cause and the cure in words, naming the
+ * directory. */
+int data_directory_open(const char *path, struct data_directory *ret_directory, char *ret_cause,
+                        size_t cause_size);
 void data_directory_close(struct data_directory *directory);
 
 #endif

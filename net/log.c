@@ -1,6 +1,6 @@
 /*
- * log.c - the server's log. A line is put together on the stack and written by one write(2), so lines of several
- * threads never mix and no lock is needed.
+ * log.c - the server's log. A line is put together on the stack and written by one write(2), so lines of
+ * several threads never mix and no lock is needed.
  */
 #include "net/log.h"
 
@@ -61,8 +61,8 @@ log_line(const char *level, const char *format, va_list arguments)
         size = snprintf(line, sizeof line, "%s %s: %s\n", when, level, text);
     } else {
         (void)escape(escaped, sizeof escaped, text);
-        size = snprintf(line, sizeof line, "{\"time\":\"%s\",\"level\":\"%s\",\"message\":\"%s\"}\n", when, level,
-                        escaped);
+        size = snprintf(line, sizeof line, "{\"time\":\"%s\",\"level\":\"%s\",\"message\":\"%s\"}\n", when,
+                        level, escaped);
     }
     /* a log that cannot be written must not stop the server */
     ssize_t written = write(STDERR_FILENO, line, (size_t)size);

@@ -6,8 +6,8 @@
  *     0             head                       tail          capacity
  *     |   free      | size message | size message |   free   |
  *
- * A message is an 8-byte header {size, kind} and its bytes. It is never cut at the end of the ring: where it
- * does not fit before the end, a header of kind PADDING fills the rest, and the message starts at 0.
+ * A message is an 8-byte header {size, kind} and its bytes. It is never cut at the end of the ring: where
+ * it does not fit before the end, a header of kind PADDING fills the rest, and the message starts at 0.
  *
  * Each side keeps its own position and a cached copy of the other's on a cache line of its own, so that
  * in the steady state neither touches the other's line but to publish.
@@ -18,9 +18,9 @@
  *     consumer   has read the message, then stores head with release;
  *     producer   loads head with acquire: it overwrites only what has been read.
  *
- * The bell. A receiver that sleeps must not miss a message that was sent while it lay down. Both sides do an
- * atomic exchange on the same word, so one of the two comes first in the word's modification order:
- *     the sender's first    the receiver's exchange reads from it (acquire), so the look at the mailboxes that
+ * The bell. A receiver that sleeps must not miss a message that was sent while it lay down. Both sides do
+ * an atomic exchange on the same word, so one of the two comes first in the word's modification order: the
+ * sender's first    the receiver's exchange reads from it (acquire), so the look at the mailboxes that
  *                           follows sees the message; it does not sleep;
  *     the receiver's first  the sender's exchange reads 1, and writes the eventfd.
  * This is Dekker's argument without a fence: thread sanitizers understand it, and x86 pays the same. The
@@ -39,7 +39,7 @@
 enum { KIND_MESSAGE = 1, KIND_PADDING = 2 };
 
 struct header {
-    uint32_t size;          /* of the message, or of the padding with its header */
+    uint32_t size; /* of the message, or of the padding with its header */
     uint32_t kind;
 };
 

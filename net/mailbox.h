@@ -40,15 +40,15 @@ size_t mailbox_used(const struct mailbox *mailbox);
  */
 struct bell {
     _Atomic uint32_t asleep;
-    int fd;                 /* eventfd, the receiver's */
+    int fd; /* eventfd, the receiver's */
     char padding[56];
 };
 
-int bell_open(struct bell *bell);   /* 0 or negative errno */
+int bell_open(struct bell *bell); /* 0 or negative errno */
 void bell_done(struct bell *bell);
 void bell_sleep(struct bell *bell);
 void bell_awake(struct bell *bell);
-void bell_ring(struct bell *bell);          /* only where the receiver sleeps */
-void bell_ring_always(struct bell *bell);   /* stopping the server */
+void bell_ring(struct bell *bell);        /* only where the receiver sleeps */
+void bell_ring_always(struct bell *bell); /* stopping the server */
 
 #endif

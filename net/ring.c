@@ -6,17 +6,18 @@
  *     63      56 55            32 31                  0
  *     | operation |   slot      |     generation      |
  *
- * Set-up: SINGLE_ISSUER and DEFER_TASKRUN, so that completions are worked out only when the loop asks for them and
- * never interrupt it; SUBMIT_ALL, so that one bad entry does not hold back the others; a completion queue of four
- * times the submission queue, since multishot operations complete more often than they are submitted.
+ * Set-up: SINGLE_ISSUER and DEFER_TASKRUN, so that completions are worked out only when the loop asks for
+ * them and never interrupt it; SUBMIT_ALL, so that one bad entry does not hold back the others; a
+ * completion queue of four times the submission queue, since multishot operations complete more often than
+ * they are submitted.
  *
- * Should the completion queue still overflow, the kernel keeps what did not fit (FEAT_NODROP) and hands it over at
- * the next enter with GETEVENTS, and it ends multishot operations early: they complete without the `more`
- * flag, and their owner arms them again. So nothing is lost, only slower.
+ * Should the completion queue still overflow, the kernel keeps what did not fit (FEAT_NODROP) and hands it
+ * over at the next enter with GETEVENTS, and it ends multishot operations early: they complete without the
+ * `more` flag, and their owner arms them again. So nothing is lost, only slower.
  *
- * Provided buffers: liburing 2.3 has no io_uring_setup_buf_ring(), so the ring of buffers is our own page-aligned
- * memory, registered with io_uring_register_buf_ring(). A buffer that is in use when all are makes a receive end
- * with -ENOBUFS; its owner arms it again once buffers have come back.
+ * Provided buffers: liburing 2.3 has no io_uring_setup_buf_ring(), so the ring of buffers is our own
+ * page-aligned memory, registered with io_uring_register_buf_ring(). A buffer that is in use when all are
+ * makes a receive end with -ENOBUFS; its owner arms it again once buffers have come back.
  */
 #include "net/ring.h"
 
@@ -37,10 +38,10 @@ struct ring {
     uint32_t buffer_bytes;
     /* state */
     struct io_uring uring;
-    struct io_uring_buf_ring *buffer_ring;  /* the kernel's view of which buffers are free */
-    char *buffer_memory;                    /* buffers * buffer_bytes */
+    struct io_uring_buf_ring *buffer_ring; /* the kernel's view of which buffers are free */
+    char *buffer_memory;                   /* buffers * buffer_bytes */
     size_t buffer_ring_bytes;
-    uint32_t returned;                      /* buffers given back, not yet shown to the kernel */
+    uint32_t returned; /* buffers given back, not yet shown to the kernel */
 };
 
 static uint64_t
@@ -63,18 +64,22 @@ explain_queue(int error, char *ret_cause, size_t cause_size)
     const char *text;
     switch (error) {
     case -EPERM:
-        text = "io_uring is forbidden here: set the sysctl kernel.io_uring_disabled to 0, or, in a container, "
-               "allow io_uring_setup, io_uring_enter and io_uring_register in its seccomp profile";
+        text =
+            "io_uring is forbidden here: set the sysctl kernel.io_uring_disabled to 0, or, in a container, "
+            "allow io_uring_setup, io_uring_enter and io_uring_register in its seccomp profile";
         break;
     case -ENOSYS:
-        text = "this kernel has no io_uring, or a seccomp profile hides it: use Linux 6.1 or later, and in a container "
+        text = "this kernel has no io_uring, or a seccomp profile hides it: use Linux 6.1 or later, and in "
+               "a container "
                "allow io_uring_setup, io_uring_enter and io_uring_register";
         break;
     case -EINVAL:
-        text = "this kernel's io_uring is too old (no SINGLE_ISSUER or DEFER_TASKRUN): use Linux 6.1 or later";
+        text =
+            "this kernel's io_uring is too old (no SINGLE_ISSUER or DEFER_TASKRUN): use Linux 6.1 or later";
         break;
     case -ENOMEM:
-        text = "no memory for io_uring: raise the limit of locked memory (ulimit -l), or lower net.ring_entries or "
+        text = "no memory for io_uring: raise the limit of locked memory (ulimit -l), or lower "
+               "net.ring_entries or "
                "server.shards";
         break;
     default:
@@ -136,10 +141,11 @@ ring_open(struct ring **ret_ring, const struct ring_settings *settings, char *re
     }
     result = open_buffers(ring);
     if (result != 0) {
-        (void)snprintf(ret_cause, cause_size,
-                       "receive buffers could not be registered (%s): raise the limit of locked memory (ulimit -l), "
-                       "lower net.buffers, or use Linux 6.1 or later",
-                       strerror(-result)); /* cut where too long */
+        (void)snprintf(
+            ret_cause, cause_size,
+            "receive buffers could not be registered (%s): raise the limit of locked memory (ulimit -l), "
+            "lower net.buffers, or use Linux 6.1 or later",
+            strerror(-result)); /* cut where too long */
         ring_close(ring);
         return result;
     }
@@ -238,7 +244,8 @@ ring_buffer_return(struct ring *ring, int32_t buffer)
     ring->returned++;
 }
 
-/* There is work of the kernel that only an enter with GETEVENTS does: deferred completions, or an overflow. */
+/* There is work of the kernel that only an enter with GETEVENTS does: deferred completions, or an overflow.
+ */
 static bool
 kernel_has_more(const struct ring *ring)
 {
@@ -283,8 +290,9 @@ ring_reap(struct ring *ring, struct ring_completion *ret_completions, uint32_t m
         completion->target.generation = (uint32_t)data;
         completion->result = entry->res;
         completion->more = (entry->flags & IORING_CQE_F_MORE) != 0;
-        completion->buffer =
-            (entry->flags & IORING_CQE_F_BUFFER) != 0 ? (int32_t)(entry->flags >> IORING_CQE_BUFFER_SHIFT) : -1;
+        completion->buffer = (entry->flags & IORING_CQE_F_BUFFER) != 0
+                                 ? (int32_t)(entry->flags >> IORING_CQE_BUFFER_SHIFT)
+                                 : -1;
     }
     io_uring_cq_advance(&ring->uring, count);
     return count;

@@ -14,37 +14,38 @@
 struct ring;
 
 enum ring_operation {
-    RING_ACCEPT = 1,    /* many completions: a new file descriptor each */
-    RING_RECEIVE,       /* many completions: bytes in a provided buffer, or 0 at the end */
-    RING_SEND,          /* bytes sent, maybe fewer than asked */
-    RING_WAKE,          /* the eventfd was read */
-    RING_CANCEL,        /* a cancellation has been looked at; its target completes by itself */
+    RING_ACCEPT = 1, /* many completions: a new file descriptor each */
+    RING_RECEIVE,    /* many completions: bytes in a provided buffer, or 0 at the end */
+    RING_SEND,       /* bytes sent, maybe fewer than asked */
+    RING_WAKE,       /* the eventfd was read */
+    RING_CANCEL,     /* a cancellation has been looked at; its target completes by itself */
 };
 
 #define RING_SLOTS_MAX (1u << 24)
 
 /* Whom a completion is for: the owner's slot, and its generation so that a late one is recognised. */
 struct ring_target {
-    uint32_t slot;          /* below RING_SLOTS_MAX */
+    uint32_t slot; /* below RING_SLOTS_MAX */
     uint32_t generation;
 };
 
 struct ring_completion {
     enum ring_operation operation;
     struct ring_target target;
-    int32_t result;         /* negative errno, or as the operation says */
-    int32_t buffer;         /* provided buffer that holds the bytes, or -1; give it back */
-    bool more;              /* the operation stays armed; false: it has ended */
+    int32_t result; /* negative errno, or as the operation says */
+    int32_t buffer; /* provided buffer that holds the bytes, or -1; give it back */
+    bool more;      /* the operation stays armed; false: it has ended */
 };
 
 struct ring_settings {
-    uint32_t entries;       /* of the submission queue, a power of two */
-    uint32_t buffers;       /* provided receive buffers, a power of two up to 32768 */
+    uint32_t entries; /* of the submission queue, a power of two */
+    uint32_t buffers; /* provided receive buffers, a power of two up to 32768 */
     uint32_t buffer_bytes;
 };
 
 /* 0, or negative errno with the cause and the cure in words. */
-int ring_open(struct ring **ret_ring, const struct ring_settings *settings, char *ret_cause, size_t cause_size);
+int ring_open(struct ring **ret_ring, const struct ring_settings *settings, char *ret_cause,
+              size_t cause_size);
 void ring_close(struct ring *ring);
 
 /* Begin an operation; it is submitted by the next ring_submit() or ring_wait(), or when the queue is full.

@@ -1,14 +1,15 @@
 /*
  * settings.c - the table of settings, and the four places they come from.
  *
- * A setting is one row of the table: section, key, where its value lies in struct settings, what is allowed, the
- * default, and one line of help. Everything else here walks the table: a new setting is a new row and a reader.
+ * A setting is one row of the table: section, key, where its value lies in struct settings, what is
+ * allowed, the default, and one line of help. Everything else here walks the table: a new setting is a new
+ * row and a reader.
  *
  *     defaults < INI file (--config FILE) < environment HOLDFAST_SECTION_KEY < --section.key value
  *
- * Wrong values end the start. So do unknown names, with the nearest known one named (edit distance): a setting that
- * is silently ignored is found out at the worst hour. In the environment only names that begin with HOLDFAST_ and a
- * known section are ours.
+ * Wrong values end the start. So do unknown names, with the nearest known one named (edit distance): a
+ * setting that is silently ignored is found out at the worst hour. In the environment only names that begin
+ * with HOLDFAST_ and a known section are ours.
  */
 #include "net/settings.h"
 
@@ -30,94 +31,100 @@ struct setting {
     const char *standard;   /* the default, as one would write it */
     const char *choices;    /* SETTING_CHOICE: words separated by a blank */
     const char *help;
-    uint64_t min;           /* SETTING_COUNT and SETTING_BYTES */
+    uint64_t min; /* SETTING_COUNT and SETTING_BYTES */
     uint64_t max;
     size_t offset;
     enum setting_type type;
     bool power_of_two;
 };
 
-#define KIB 1024ull
-#define MIB (1024 * KIB)
-#define GIB (1024 * MIB)
+#define KIB       1024ull
+#define MIB       (1024 * KIB)
+#define GIB       (1024 * MIB)
 #define AT(field) offsetof(struct settings, field)
 
 static const struct setting settings_table[] = {
-    {"server.data", "data", "./data", NULL, "directory of this server's data; made if its parent exists", 0, 0,
-     AT(data), SETTING_TEXT, false},
-    {"server.http", "http", "127.0.0.1:7780", NULL, "ADDR:PORT of HTTP; off: none; port 0: any free one", 0, 0,
-     AT(http), SETTING_ADDRESS, false},
-    {"server.resp", "resp", "127.0.0.1:7781", NULL, "ADDR:PORT of RESP; off: none; port 0: any free one", 0, 0,
-     AT(resp), SETTING_ADDRESS, false},
-    {"server.shards", "shards", "0", NULL, "threads, each with its share of users and seats; 0: one a core", 0, 64,
-     AT(shards), SETTING_COUNT, false},
+    {"server.data", "data", "./data", NULL, "directory of this server's data; made if its parent exists", 0,
+     0, AT(data), SETTING_TEXT, false},
+    {"server.http", "http", "127.0.0.1:7780", NULL, "ADDR:PORT of HTTP; off: none; port 0: any free one", 0,
+     0, AT(http), SETTING_ADDRESS, false},
+    {"server.resp", "resp", "127.0.0.1:7781", NULL, "ADDR:PORT of RESP; off: none; port 0: any free one", 0,
+     0, AT(resp), SETTING_ADDRESS, false},
+    {"server.shards", "shards", "0", NULL, "threads, each with its share of users and seats; 0: one a core",
+     0, 64, AT(shards), SETTING_COUNT, false},
     {"journal.durability", "durability", "journal", "journal memory",
-     "journal: an answer leaves when its record is durable; memory: at once", 0, 0, AT(durability), SETTING_CHOICE,
-     false},
+     "journal: an answer leaves when its record is durable; memory: at once", 0, 0, AT(durability),
+     SETTING_CHOICE, false},
 
-    {"net.connections_max", NULL, "65536", NULL, "connections in all; beyond: told busy and closed", 1, 1 << 22,
-     AT(connections_max), SETTING_COUNT, false},
-    {"net.pipeline_max", NULL, "1024", NULL, "requests in flight on a connection; beyond: not read on", 1, 1 << 16,
-     AT(pipeline_max), SETTING_COUNT, false},
-    {"net.requests_max", NULL, "65536", NULL, "requests in flight on a shard; beyond: connections are not read on", 1,
-     1 << 22, AT(requests_max), SETTING_COUNT, false},
-    {"net.request_bytes_max", NULL, "8MiB", NULL, "one request with its body; beyond: refused and closed", 64, GIB,
-     AT(request_bytes_max), SETTING_BYTES, false},
-    {"net.head_bytes_max", NULL, "16KiB", NULL, "HTTP request line and headers; beyond: refused and closed", 64, MIB,
-     AT(head_bytes_max), SETTING_BYTES, false},
+    {"net.connections_max", NULL, "65536", NULL, "connections in all; beyond: told busy and closed", 1,
+     1 << 22, AT(connections_max), SETTING_COUNT, false},
+    {"net.pipeline_max", NULL, "1024", NULL, "requests in flight on a connection; beyond: not read on", 1,
+     1 << 16, AT(pipeline_max), SETTING_COUNT, false},
+    {"net.requests_max", NULL, "65536", NULL,
+     "requests in flight on a shard; beyond: connections are not read on", 1, 1 << 22, AT(requests_max),
+     SETTING_COUNT, false},
+    {"net.request_bytes_max", NULL, "8MiB", NULL, "one request with its body; beyond: refused and closed",
+     64, GIB, AT(request_bytes_max), SETTING_BYTES, false},
+    {"net.head_bytes_max", NULL, "16KiB", NULL, "HTTP request line and headers; beyond: refused and closed",
+     64, MIB, AT(head_bytes_max), SETTING_BYTES, false},
     {"net.input_bytes_max", NULL, "256MiB", NULL,
      "incomplete requests of all connections together; beyond: told busy and closed", 64 * KIB, 1024 * GIB,
      AT(input_bytes_max), SETTING_BYTES, false},
     {"net.output_bytes_max", NULL, "1MiB", NULL,
-     "answers waiting for one client to read; beyond: its requests are not read on", KIB, GIB, AT(output_bytes_max),
-     SETTING_BYTES, false},
+     "answers waiting for one client to read; beyond: its requests are not read on", KIB, GIB,
+     AT(output_bytes_max), SETTING_BYTES, false},
     {"net.replies_bytes_max", NULL, "1GiB", NULL,
      "answers waiting on all connections together; beyond: the connection is closed", MIB, 1024 * GIB,
      AT(replies_bytes_max), SETTING_BYTES, false},
-    {"net.request_seconds", NULL, "30", NULL, "an incomplete request older than this closes its connection", 1, 86400,
-     AT(request_seconds), SETTING_COUNT, false},
+    {"net.request_seconds", NULL, "30", NULL, "an incomplete request older than this closes its connection",
+     1, 86400, AT(request_seconds), SETTING_COUNT, false},
     {"net.write_seconds", NULL, "30", NULL, "a client that reads nothing for so long is closed", 1, 86400,
      AT(write_seconds), SETTING_COUNT, false},
-    {"net.stop_seconds", NULL, "5", NULL, "how long a stop waits for answers under way", 1, 3600, AT(stop_seconds),
-     SETTING_COUNT, false},
-    {"net.buffers", NULL, "512", NULL, "receive buffers of a shard; a power of two; all in use: reading waits", 2, 32768,
-     AT(buffers), SETTING_COUNT, true},
-    {"net.buffer_bytes", NULL, "8KiB", NULL, "size of a receive buffer", 64, MIB, AT(buffer_bytes), SETTING_BYTES,
-     false},
+    {"net.stop_seconds", NULL, "5", NULL, "how long a stop waits for answers under way", 1, 3600,
+     AT(stop_seconds), SETTING_COUNT, false},
+    {"net.buffers", NULL, "512", NULL,
+     "receive buffers of a shard; a power of two; all in use: reading waits", 2, 32768, AT(buffers),
+     SETTING_COUNT, true},
+    {"net.buffer_bytes", NULL, "8KiB", NULL, "size of a receive buffer", 64, MIB, AT(buffer_bytes),
+     SETTING_BYTES, false},
     {"net.mailbox_bytes", NULL, "1MiB", NULL,
-     "messages from one shard to another; a power of two; full: the sender keeps them and tries again", 256 * KIB,
-     GIB, AT(mailbox_bytes), SETTING_BYTES, true},
-    {"net.ring_entries", NULL, "4096", NULL, "submission entries of a shard's ring; a power of two", 64, 32768,
-     AT(ring_entries), SETTING_COUNT, true},
+     "messages from one shard to another; a power of two; full: the sender keeps them and tries again",
+     256 * KIB, GIB, AT(mailbox_bytes), SETTING_BYTES, true},
+    {"net.ring_entries", NULL, "4096", NULL, "submission entries of a shard's ring; a power of two", 64,
+     32768, AT(ring_entries), SETTING_COUNT, true},
 
-    {"core.holds_max", NULL, "16777216", NULL, "holds of a shard: live, confirmed, remembered; beyond: busy", 16,
-     1u << 30, AT(holds_max), SETTING_COUNT, false},
-    {"core.users_max", NULL, "16777216", NULL, "users with a hold in an event, of a shard; beyond: busy", 16, 1u << 30,
-     AT(users_max), SETTING_COUNT, false},
-    {"core.events_max", NULL, "10000", NULL, "events; beyond: busy", 1, 10000, AT(events_max), SETTING_COUNT, false},
-    {"core.seats_max", NULL, "67108864", NULL, "seats of a shard; an event beyond: busy", 16, 1ull << 32, AT(seats_max),
+    {"core.holds_max", NULL, "16777216", NULL,
+     "holds of a shard: live, confirmed, remembered; beyond: busy", 16, 1u << 30, AT(holds_max),
      SETTING_COUNT, false},
+    {"core.users_max", NULL, "16777216", NULL, "users with a hold in an event, of a shard; beyond: busy",
+     16, 1u << 30, AT(users_max), SETTING_COUNT, false},
+    {"core.events_max", NULL, "10000", NULL, "events; beyond: busy", 1, 10000, AT(events_max),
+     SETTING_COUNT, false},
+    {"core.seats_max", NULL, "67108864", NULL, "seats of a shard; an event beyond: busy", 16, 1ull << 32,
+     AT(seats_max), SETTING_COUNT, false},
     {"core.operations_max", NULL, "65536", NULL, "commands under way in a shard; beyond: busy", 1, 1 << 22,
      AT(operations_max), SETTING_COUNT, false},
-    {"core.event_bytes_max", NULL, "256MiB", NULL, "settings of all events; beyond: busy", 4 * KIB, 16 * GIB,
-     AT(event_bytes_max), SETTING_BYTES, false},
-    {"core.key_bytes_max", NULL, "1GiB", NULL, "remembered idempotency answers of a shard; beyond: the oldest go",
-     4 * KIB, 64 * GIB, AT(key_bytes_max), SETTING_BYTES, false},
-    {"core.batch_bytes_max", NULL, "64MiB", NULL, "records of a shard not yet on their way to disk; beyond: busy",
-     64 * KIB, GIB, AT(batch_bytes_max), SETTING_BYTES, false},
-    {"core.ended_seconds", NULL, "3600", NULL, "how long ended holds are remembered, memory permitting", 1, 2592000,
-     AT(ended_seconds), SETTING_COUNT, false},
-    {"core.key_seconds", NULL, "86400", NULL, "how long idempotency answers are kept, memory permitting", 1, 2592000,
-     AT(key_seconds), SETTING_COUNT, false},
+    {"core.event_bytes_max", NULL, "256MiB", NULL, "settings of all events; beyond: busy", 4 * KIB,
+     16 * GIB, AT(event_bytes_max), SETTING_BYTES, false},
+    {"core.key_bytes_max", NULL, "1GiB", NULL,
+     "remembered idempotency answers of a shard; beyond: the oldest go", 4 * KIB, 64 * GIB,
+     AT(key_bytes_max), SETTING_BYTES, false},
+    {"core.batch_bytes_max", NULL, "64MiB", NULL,
+     "records of a shard not yet on their way to disk; beyond: busy", 64 * KIB, GIB, AT(batch_bytes_max),
+     SETTING_BYTES, false},
+    {"core.ended_seconds", NULL, "3600", NULL, "how long ended holds are remembered, memory permitting", 1,
+     2592000, AT(ended_seconds), SETTING_COUNT, false},
+    {"core.key_seconds", NULL, "86400", NULL, "how long idempotency answers are kept, memory permitting", 1,
+     2592000, AT(key_seconds), SETTING_COUNT, false},
     {"core.expire_batch", NULL, "1024", NULL, "holds expired in one step of the loop at most", 1, 1 << 20,
      AT(expire_batch), SETTING_COUNT, false},
 };
 
-#define SETTINGS_COUNT (sizeof settings_table / sizeof settings_table[0])
+#define SETTINGS_COUNT  (sizeof settings_table / sizeof settings_table[0])
 #define NAME_SIZE_LIMIT 64
 
-static void
-fail(struct settings_error *ret_error, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void fail(struct settings_error *ret_error, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 static void
 fail(struct settings_error *ret_error, const char *format, ...)
@@ -232,14 +239,15 @@ set_number(struct settings *settings, const struct setting *setting, const char 
     bool bytes = setting->type == SETTING_BYTES;
     uint64_t number;
     if (!parse_number(value, bytes, &number) || number < setting->min || number > setting->max) {
-        fail(ret_error, "%s (%s): '%s' is not valid: expected a whole number%s from %llu to %llu", setting->name, source,
-             value, bytes ? " of bytes (also with KiB, MiB, GiB)" : "", (unsigned long long)setting->min,
-             (unsigned long long)setting->max);
+        fail(ret_error, "%s (%s): '%s' is not valid: expected a whole number%s from %llu to %llu",
+             setting->name, source, value, bytes ? " of bytes (also with KiB, MiB, GiB)" : "",
+             (unsigned long long)setting->min, (unsigned long long)setting->max);
         return false;
     }
     if (setting->power_of_two && (number & (number - 1)) != 0) {
-        fail(ret_error, "%s (%s): '%s' is not valid: expected a power of two from %llu to %llu", setting->name, source,
-             value, (unsigned long long)setting->min, (unsigned long long)setting->max);
+        fail(ret_error, "%s (%s): '%s' is not valid: expected a power of two from %llu to %llu",
+             setting->name, source, value, (unsigned long long)setting->min,
+             (unsigned long long)setting->max);
         return false;
     }
     memcpy((char *)settings + setting->offset, &number, sizeof number);
@@ -252,12 +260,14 @@ set_text(struct settings *settings, const struct setting *setting, const char *v
 {
     struct listen_address address;
     if (strlen(value) >= SETTING_TEXT_SIZE_MAX || value[0] == '\0') {
-        fail(ret_error, "%s (%s): expected 1 to %d bytes of text", setting->name, source, SETTING_TEXT_SIZE_MAX - 1);
+        fail(ret_error, "%s (%s): expected 1 to %d bytes of text", setting->name, source,
+             SETTING_TEXT_SIZE_MAX - 1);
         return false;
     }
     if (setting->type == SETTING_ADDRESS && !listen_address_parse(value, &address)) {
         fail(ret_error,
-             "%s (%s): '%s' is not valid: expected ADDR:PORT with a numeric address, such as 127.0.0.1:7780 or "
+             "%s (%s): '%s' is not valid: expected ADDR:PORT with a numeric address, such as "
+             "127.0.0.1:7780 or "
              "[::1]:7780, or off",
              setting->name, source, value);
         return false;
@@ -298,8 +308,8 @@ file_setting(void *user, const char *section, const char *key, const char *value
     int size = snprintf(name, sizeof name, "%s.%s", section, key);
     const struct setting *setting = size < (int)sizeof name ? find(name) : NULL;
     if (setting == NULL || strcmp(setting->name, name) != 0) {
-        fail(reader->error, "%s: unknown setting '%s' in section [%s]; the nearest known one is '%s'", reader->path, key,
-             section, nearest(name));
+        fail(reader->error, "%s: unknown setting '%s' in section [%s]; the nearest known one is '%s'",
+             reader->path, key, section, nearest(name));
         return 0;
     }
     if (!set(reader->settings, setting, value, reader->path, reader->error))
@@ -364,8 +374,8 @@ read_environment(char *const environment[], struct settings *settings, struct se
         const struct setting *setting = find(name);
         int size = (int)(value - 1 - *environment);
         if (setting == NULL) {
-            fail(ret_error, "environment: unknown setting %.*s; the nearest known one is '%s'", size, *environment,
-                 nearest(name));
+            fail(ret_error, "environment: unknown setting %.*s; the nearest known one is '%s'", size,
+                 *environment, nearest(name));
             return false;
         }
         if (!set(settings, setting, value, "environment", ret_error))
@@ -392,7 +402,8 @@ argument(int argc, char *const argv[], int index, char *ret_name, const char **r
     memcpy(ret_name, name, size);
     ret_name[size] = '\0';
     if (find(ret_name) == NULL && strcmp(ret_name, "config") != 0) {
-        fail(ret_error, "unknown setting '--%s'; the nearest known one is '--%s'", ret_name, nearest(ret_name));
+        fail(ret_error, "unknown setting '--%s'; the nearest known one is '--%s'", ret_name,
+             nearest(ret_name));
         return false;
     }
     if (equals == NULL && index + 1 == argc) {
@@ -436,7 +447,8 @@ check_together(const struct settings *settings, struct settings_error *ret_error
         assert(valid);
         if (!address.off && !address.loopback) {
             fail(ret_error,
-                 "%s: '%s': no keys file: a listener beyond loopback would let everyone in; listen on 127.0.0.1 or "
+                 "%s: '%s': no keys file: a listener beyond loopback would let everyone in; listen on "
+                 "127.0.0.1 or "
                  "[::1]",
                  listeners[i][0], listeners[i][1]);
             return false;
@@ -447,7 +459,9 @@ check_together(const struct settings *settings, struct settings_error *ret_error
         return false;
     }
     if (settings->head_bytes_max > settings->request_bytes_max) {
-        fail(ret_error, "net.head_bytes_max (%llu) is above net.request_bytes_max (%llu): the head is a part of the request",
+        fail(ret_error,
+             "net.head_bytes_max (%llu) is above net.request_bytes_max (%llu): the head is a part of the "
+             "request",
              (unsigned long long)settings->head_bytes_max, (unsigned long long)settings->request_bytes_max);
         return false;
     }
@@ -481,14 +495,17 @@ settings_read(int argc, char *const argv[], char *const environment[], struct se
 void
 settings_help(FILE *file)
 {
-    fprintf(file, "Settings (also in the environment, HOLDFAST_SECTION_KEY, or as key = value under [section] in the\n"
+    fprintf(file, "Settings (also in the environment, HOLDFAST_SECTION_KEY, or as key = value under "
+                  "[section] in the\n"
                   "file of --config FILE; the nearer to the command line, the stronger):\n\n");
     for (size_t i = 0; i < SETTINGS_COUNT; i++) {
         const struct setting *setting = &settings_table[i];
         char names[2 * NAME_SIZE_LIMIT];
-        (void)snprintf(names, sizeof names, "--%s%s%s", setting->name, setting->short_name != NULL ? ", --" : "",
+        (void)snprintf(names, sizeof names, "--%s%s%s", setting->name,
+                       setting->short_name != NULL ? ", --" : "",
                        setting->short_name != NULL ? setting->short_name : ""); /* fits: names are ours */
-        fprintf(file, "  %-36s %s%s%s (default %s)\n", names, setting->help, setting->choices != NULL ? "; one of: " : "",
+        fprintf(file, "  %-36s %s%s%s (default %s)\n", names, setting->help,
+                setting->choices != NULL ? "; one of: " : "",
                 setting->choices != NULL ? setting->choices : "", setting->standard);
     }
 }
@@ -552,7 +569,8 @@ listen_address_text(const struct listen_address *address, char *ret_text)
         memcpy(ret_text, "off", 4);
     } else if (address->address.ss_family == AF_INET6) {
         const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)(const void *)&address->address;
-        (void)inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof host); /* cannot fail: a known family, room enough */
+        (void)inet_ntop(AF_INET6, &v6->sin6_addr, host,
+                        sizeof host); /* cannot fail: a known family, room enough */
         (void)snprintf(ret_text, 64, "[%s]:%u", host, ntohs(v6->sin6_port));
     } else {
         const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)&address->address;

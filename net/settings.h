@@ -17,7 +17,7 @@ struct settings {
     char data[SETTING_TEXT_SIZE_MAX];
     char http[SETTING_TEXT_SIZE_MAX];
     char resp[SETTING_TEXT_SIZE_MAX];
-    uint64_t shards;                /* 0: one for each core this process may use */
+    uint64_t shards; /* 0: one for each core this process may use */
     char durability[SETTING_TEXT_SIZE_MAX];
     uint64_t connections_max;
     uint64_t pipeline_max;
@@ -52,9 +52,9 @@ struct settings_error {
 };
 
 /*
- * Reads defaults, then the file of --config, the environment, and the arguments: what comes later is stronger.
- * argv: what follows the word of the subcommand. environment: NAME=VALUE strings, ended by NULL. False: ret_error
- * says which setting, which value, where it came from and what was expected.
+ * Reads defaults, then the file of --config, the environment, and the arguments: what comes later is
+ * stronger. argv: what follows the word of the subcommand. environment: NAME=VALUE strings, ended by NULL.
+ * False: ret_error says which setting, which value, where it came from and what was expected.
  */
 bool settings_read(int argc, char *const argv[], char *const environment[], struct settings *ret_settings,
                    struct settings_error *ret_error);

@@ -1,10 +1,11 @@
 /*
  * journal_writer.c - the journal's stand-in: keeps nothing, completes late.
  *
- * Behind the interface that the writer on disk will have. It does not hold the records (nobody could read them
- * back in this version), but it is as strict about the protocol as a disk: one batch in flight, sequences
- * without a gap, and a batch ends only at a poll after its append, never inside it. So everything that waits for
- * durability (R2: replies, R3: units that return) really waits, and a caller that forgets to poll hangs.
+ * Behind the interface that the writer on disk will have. It does not hold the records (nobody could read
+ * them back in this version), but it is as strict about the protocol as a disk: one batch in flight,
+ * sequences without a gap, and a batch ends only at a poll after its append, never inside it. So everything
+ * that waits for durability (R2: replies, R3: units that return) really waits, and a caller that forgets to
+ * poll hangs.
  *
  *     idle --append--> busy --poll--> idle, durable = last sequence of the batch
  */
@@ -17,7 +18,7 @@
 struct journal_writer {
     uint32_t shard_index;
     bool busy;
-    uint64_t sequence_last;     /* of the batch on its way, or of the last one */
+    uint64_t sequence_last; /* of the batch on its way, or of the last one */
     uint64_t durable;
     uint64_t bytes;
 };

@@ -27,8 +27,8 @@ bool journal_busy(const struct journal_writer *writer);
 int journal_append(struct journal_writer *writer, const uint8_t *data, size_t size, uint64_t sequence_first,
                    uint64_t sequence_last);
 
-/* Takes notice of a batch's end. 0, or negative errno: the write failed; it is never retried, the process ends
- * with the cause. */
+/* Takes notice of a batch's end. 0, or negative errno: the write failed; it is never retried, the process
+ * ends with the cause. */
 int journal_poll(struct journal_writer *writer);
 
 /* Every record up to this sequence is durable. */

@@ -1,0 +1,568 @@
+/*
+ * loop.c - the tick of one shard.
+ *
+ *     wait     for completions, a message's bell, or the next deadline
+ *     reap     completions: new connections, received bytes, sent bytes     -> conn.c, request.c
+ *              received bytes become commands, applied at once              -> shard_command()
+ *     resume   connections that had to stop                                 -> request.c
+ *     drain    mailboxes of the other shards, bounded                       -> shard_message()
+ *     expire   what is due, bounded                                         -> shard_expire()
+ *     journal  take note of the batch that has ended, begin the next one    -> shard_durable(),
+ * shard_batch() settle   send, receive, close                                         -> conn.c ring the
+ * bells of shards that got messages
+ *
+ * The order is that of core/shard.h. Replies may come in any of these steps; they leave in `settle`, one
+ * send for each connection, submitted by the next wait, so a tick is one system call.
+ *
+ * Nothing is lost at a bound (R7): a mailbox that is full makes send() say no and the core keeps the
+ * message; a drain that stops early makes the next wait not wait.
+ *
+ * Stopping: the listeners close, connections take no further request; when the last one has gone, or
+ * net.stop_seconds are over, this shard is drained. It goes on ticking until all shards are, since they may
+ * need its answers.
+ */
+#include "net/loop_internal.h"
+
+#include "net/log.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MESSAGES_PER_DRAIN 1024 /* from one mailbox in one tick */
+#define WAIT_MS_MAX        100u /* deadlines of connections are looked at this often */
+#define PUBLISH_MS         10u
+#define REAP_ROUNDS        8u /* of completions, before the rest of the tick has its turn */
+
+static uint64_t
+monotonic_ns(void)
+{
+    struct timespec now;
+    int result = clock_gettime(CLOCK_MONOTONIC, &now);
+    assert(result == 0);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+uint64_t
+server_now_ms(const struct server *server)
+{
+    return (uint64_t)((int64_t)(monotonic_ns() / 1000000u) + server->clock_offset_ms);
+}
+
+/* ---- opening ---- */
+
+static void *
+reserve(size_t size)
+{
+    void *memory =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+/* host->send */
+static bool
+send_message(void *context, uint32_t to, const void *message, uint32_t size)
+{
+    struct loop *loop = context;
+    struct mailbox *mailbox = loop->server->mailboxes[loop->index][to];
+    assert(mailbox != NULL);
+    loop->bells |= 1ull << to;
+    return mailbox_send(mailbox, message, size);
+}
+
+static int
+open_shard(struct loop *loop)
+{
+    const struct settings *settings = loop->server->settings;
+    struct shard_settings shard_settings = {
+        .shard_index = loop->index,
+        .shard_count = loop->server->shard_count,
+        .route_seed = loop->server->route_seed,
+        .holds_max = (uint32_t)settings->holds_max,
+        .users_max = (uint32_t)settings->users_max,
+        .events_max = (uint32_t)settings->events_max,
+        .operations_max = (uint32_t)settings->operations_max,
+        .seats_max = settings->seats_max,
+        .event_bytes_max = settings->event_bytes_max,
+        .key_bytes_max = settings->key_bytes_max,
+        .batch_bytes_max = settings->batch_bytes_max,
+        .ended_ms = settings->ended_seconds * 1000,
+        .key_ms = settings->key_seconds * 1000,
+        .expire_batch = (uint32_t)settings->expire_batch,
+    };
+    struct shard_host host = {.context = loop, .send = send_message, .reply = requests_reply};
+    if (getrandom(&shard_settings.id_seed, sizeof shard_settings.id_seed, 0) !=
+            sizeof shard_settings.id_seed ||
+        getrandom(loop->random, sizeof loop->random, 0) != sizeof loop->random)
+        return -EIO;
+    loop->shard_memory_size = shard_size(&shard_settings);
+    loop->shard_memory = reserve(loop->shard_memory_size);
+    if (loop->shard_memory == NULL)
+        return -ENOMEM;
+    loop->shard = shard_open(loop->shard_memory, &shard_settings, &host, loop->now_ms);
+    return 0;
+}
+
+static size_t
+share(uint64_t bytes, uint32_t shard_count)
+{
+    size_t size = (size_t)(bytes / shard_count);
+    return size < 4096 ? 4096 : size;
+}
+
+static int
+open_memory(struct loop *loop)
+{
+    const struct settings *settings = loop->server->settings;
+    uint32_t shards = loop->server->shard_count;
+    loop->conns_max = loop->server->connections_max + CONNECTIONS_REFUSED_MAX;
+    loop->pendings_max = (uint32_t)settings->requests_max;
+    loop->conns = reserve(sizeof(struct conn) * loop->conns_max);
+    loop->pendings = reserve(sizeof(struct pending) * loop->pendings_max);
+    loop->event_memories = reserve(sizeof(struct event_memory) * EVENT_MEMORIES_MAX);
+    if (loop->conns == NULL || loop->pendings == NULL || loop->event_memories == NULL)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < EVENT_MEMORIES_MAX; i++) {
+        loop->event_memories[i].next_free = loop->event_memory_free;
+        loop->event_memory_free = &loop->event_memories[i];
+    }
+    int result = buffers_open(&loop->inputs, share(settings->input_bytes_max, shards));
+    if (result == 0)
+        result = buffers_open(&loop->outputs, share(settings->replies_bytes_max, shards));
+    return result;
+}
+
+static void
+configure(struct loop *loop)
+{
+    const struct settings *settings = loop->server->settings;
+    loop->limits = (struct codec_limits){settings->request_bytes_max, settings->head_bytes_max};
+    loop->timer_ms[TIMER_REQUEST] = settings->request_seconds * 1000;
+    loop->timer_ms[TIMER_WRITE] = settings->write_seconds * 1000;
+    loop->timer_ms[TIMER_LINGER] = LINGER_MS;
+    loop->output_bytes_max = settings->output_bytes_max;
+    loop->pipeline_max = (uint32_t)settings->pipeline_max;
+    loop->conn_free = NONE;
+    loop->pending_free = NONE;
+    loop->current = NONE;
+    loop->ready = (struct conn_list){NONE, NONE};
+    loop->touched = (struct conn_list){NONE, NONE};
+    for (enum timer timer = 0; timer < TIMER_COUNT; timer++)
+        loop->timers[timer] = (struct conn_list){NONE, NONE};
+    loop->now_ms = server_now_ms(loop->server);
+}
+
+int
+loop_open(struct loop **ret_loop, struct server *server, uint32_t shard_index, char *ret_cause,
+          size_t cause_size)
+{
+    struct loop *loop = calloc(1, sizeof *loop);
+    if (loop == NULL) {
+        (void)snprintf(ret_cause, cause_size, "no memory for a shard"); /* short */
+        return -ENOMEM;
+    }
+    loop->server = server;
+    loop->index = shard_index;
+    configure(loop);
+    struct ring_settings ring_settings = {
+        .entries = (uint32_t)server->settings->ring_entries,
+        .buffers = (uint32_t)server->settings->buffers,
+        .buffer_bytes = (uint32_t)server->settings->buffer_bytes,
+    };
+    int result = ring_open(&loop->ring, &ring_settings, ret_cause, cause_size);
+    if (result == 0) {
+        result = open_memory(loop);
+        if (result == 0)
+            result = open_shard(loop);
+        if (result == 0)
+            result = journal_open(&loop->journal, shard_index);
+        if (result != 0)
+            (void)snprintf(ret_cause, cause_size,
+                           "could not reserve memory for shard %u (%s): lower core.holds_max, "
+                           "core.seats_max and the like, "
+                           "or allow overcommit (sysctl vm.overcommit_memory=0 or 1)",
+                           shard_index, strerror(-result)); /* cut where too long */
+    }
+    if (result != 0) {
+        loop_close(loop);
+        return result;
+    }
+    *ret_loop = loop;
+    return 0;
+}
+
+static void
+release(void *memory, size_t size)
+{
+    if (memory != NULL)
+        (void)munmap(memory, size); /* mapped so by reserve() */
+}
+
+void
+loop_close(struct loop *loop)
+{
+    if (loop->ring != NULL)
+        ring_close(loop->ring);
+    for (uint32_t i = 0; i < loop->conns_used; i++)
+        if (loop->conns[i].fd >= 0)
+            (void)close(loop->conns[i].fd); /* the time to answer is over */
+    if (loop->journal != NULL)
+        journal_close(loop->journal);
+    buffers_done(&loop->inputs);
+    buffers_done(&loop->outputs);
+    release(loop->conns, sizeof(struct conn) * loop->conns_max);
+    release(loop->pendings, sizeof(struct pending) * loop->pendings_max);
+    release(loop->event_memories, sizeof(struct event_memory) * EVENT_MEMORIES_MAX);
+    release(loop->shard_memory, loop->shard_memory_size);
+    free(loop);
+}
+
+/* ---- the steps of a tick ---- */
+
+static void
+arm_accepts(struct loop *loop)
+{
+    for (enum protocol p = 0; p < PROTOCOL_COUNT; p++) {
+        int fd = loop->server->listeners[loop->index][p];
+        if (fd >= 0 && !loop->accepting[p]) {
+            loop->accepting[p] = true;
+            ring_accept(loop->ring, fd, (struct ring_target){p, 0});
+        }
+    }
+}
+
+static void
+arm_wake(struct loop *loop)
+{
+    ring_wake_on(loop->ring, loop->server->bells[loop->index].fd, &loop->wake_counter,
+                 (struct ring_target){0, 0});
+}
+
+static void
+accepted(struct loop *loop, const struct ring_completion *completion)
+{
+    enum protocol protocol = completion->target.slot;
+    if (!completion->more)
+        loop->accepting[protocol] = false; /* armed again with the next look at the deadlines */
+    if (completion->result < 0) {
+        if (completion->result != -ECANCELED && loop->stop_deadline_ms == 0)
+            log_warning("could not accept a connection on shard %u: %s", loop->index,
+                        strerror(-completion->result));
+    } else if (loop->stop_deadline_ms != 0) {
+        (void)close(completion->result); /* accepted while we stopped: nothing was taken from it */
+    } else {
+        conn_open(loop, protocol, completion->result);
+    }
+}
+
+static bool
+current_target(const struct loop *loop, struct ring_target target)
+{
+    return target.slot < loop->conns_used && loop->conns[target.slot].fd >= 0 &&
+           loop->conns[target.slot].generation == target.generation;
+}
+
+/* The one place where completions go their ways. */
+static void
+dispatch(struct loop *loop, const struct ring_completion *completion)
+{
+    struct ring_target target = completion->target;
+    switch (completion->operation) {
+    case RING_ACCEPT:
+        accepted(loop, completion);
+        break;
+    case RING_RECEIVE:
+        if (current_target(loop, target))
+            conn_received(loop, target.slot, completion);
+        if (completion->buffer >= 0)
+            ring_buffer_return(loop->ring, completion->buffer);
+        break;
+    case RING_SEND:
+        if (current_target(loop, target))
+            conn_sent(loop, target.slot, completion->result);
+        break;
+    case RING_WAKE:
+        arm_wake(loop);
+        break;
+    case RING_CANCEL:
+        if (current_target(loop, target)) {
+            /* found nothing: what it was for has ended by itself, or was not armed yet: decided anew */
+            if (completion->result != 0)
+                loop->conns[target.slot].cancelling = false;
+            conn_touch(loop, target.slot);
+        }
+        break;
+    }
+}
+
+static void
+reap(struct loop *loop)
+{
+    uint32_t max = sizeof loop->completions / sizeof loop->completions[0];
+    for (uint32_t round = 0; round < REAP_ROUNDS; round++) {
+        uint32_t count = ring_reap(loop->ring, loop->completions, max);
+        for (uint32_t i = 0; i < count; i++)
+            dispatch(loop, &loop->completions[i]);
+        if (count < max)
+            break;
+    }
+}
+
+static void
+resume(struct loop *loop)
+{
+    uint32_t index = loop->ready.first;
+    loop->ready = (struct conn_list){NONE, NONE};
+    /* bounded: what becomes ready from here on is for the next tick */
+    while (index != NONE) {
+        struct conn *conn = &loop->conns[index];
+        uint32_t next = conn->next_ready;
+        conn->in_ready = false;
+        requests_resume(loop, index);
+        index = next;
+    }
+}
+
+/* True: some mailbox has more. */
+static bool
+drain(struct loop *loop)
+{
+    bool more = false;
+    for (uint32_t from = 0; from < loop->server->shard_count; from++) {
+        struct mailbox *mailbox = loop->server->mailboxes[from][loop->index];
+        if (mailbox == NULL)
+            continue;
+        uint32_t count = 0;
+        uint32_t size;
+        const void *message;
+        while (count < MESSAGES_PER_DRAIN && (message = mailbox_peek(mailbox, &size)) != NULL) {
+            shard_message(loop->shard, from, message, size);
+            mailbox_take(mailbox);
+            count++;
+        }
+        more |= count == MESSAGES_PER_DRAIN;
+    }
+    return more;
+}
+
+/* A failed write is never retried and never acknowledged: the process ends with the cause. */
+static void
+journal_failed(const struct loop *loop, int result)
+{
+    log_error(
+        "the journal of shard %u could not be written: %s: stopping, nothing unwritten was acknowledged",
+        loop->index, strerror(-result));
+    exit(1);
+}
+
+static void
+journal(struct loop *loop)
+{
+    int result = journal_poll(loop->journal);
+    if (result != 0)
+        journal_failed(loop, result);
+    uint64_t durable = journal_durable(loop->journal);
+    if (durable > loop->durable) {
+        loop->durable = durable;
+        shard_durable(loop->shard, durable);
+    }
+    if (journal_busy(loop->journal))
+        return;
+    struct shard_batch batch = shard_batch(loop->shard);
+    if (batch.size == 0)
+        return;
+    result =
+        journal_append(loop->journal, batch.data, batch.size, batch.sequence_first, batch.sequence_last);
+    if (result != 0)
+        journal_failed(loop, result);
+}
+
+static void
+ring_bells(struct loop *loop)
+{
+    uint64_t bells = loop->bells;
+    loop->bells = 0;
+    while (bells != 0) {
+        bell_ring(&loop->server->bells[__builtin_ctzll(bells)]);
+        bells &= bells - 1;
+    }
+}
+
+void
+loop_publish(struct loop *loop)
+{
+    struct shard_figures figures;
+    uint64_t *value = loop->figures.value;
+    shard_figures(loop->shard, &figures);
+    memcpy(loop->figures.outcomes, figures.outcomes, sizeof figures.outcomes);
+    value[METRIC_REQUESTS_IN_FLIGHT] = loop->pending_count;
+    value[METRIC_INPUT_BYTES] = loop->inputs.bytes_used;
+    value[METRIC_OUTPUT_BYTES] = loop->outputs.bytes_used;
+    value[METRIC_EVENTS] = figures.events;
+    value[METRIC_HOLDS_LIVE] = figures.holds_live;
+    value[METRIC_HOLDS_CONFIRMED] = figures.holds_confirmed;
+    value[METRIC_HOLDS_ENDED] = figures.holds_ended;
+    value[METRIC_HOLDS_EXPIRED] = figures.expired;
+    value[METRIC_USERS] = figures.users;
+    value[METRIC_KEYS] = figures.keys;
+    value[METRIC_OPERATIONS] = figures.operations;
+    value[METRIC_PARKED] = figures.parked;
+    value[METRIC_RECORDS] = figures.records;
+    value[METRIC_JOURNAL_BYTES] = journal_bytes(loop->journal);
+    value[METRIC_EXPIRY_LAG_MS] = figures.expiry_lag_ms;
+    value[METRIC_MAILBOX_BYTES] = 0;
+    for (uint32_t from = 0; from < loop->server->shard_count; from++)
+        if (loop->server->mailboxes[from][loop->index] != NULL)
+            value[METRIC_MAILBOX_BYTES] += mailbox_used(loop->server->mailboxes[from][loop->index]);
+    metrics_publish(&loop->server->metrics[loop->index], &loop->figures);
+    loop->published_ms = loop->now_ms;
+}
+
+/* ---- stopping ---- */
+
+static void
+begin_stop(struct loop *loop)
+{
+    loop->stop_deadline_ms = loop->now_ms + loop->server->settings->stop_seconds * 1000;
+    for (enum protocol p = 0; p < PROTOCOL_COUNT; p++)
+        if (loop->accepting[p])
+            ring_cancel(loop->ring, RING_ACCEPT, (struct ring_target){p, 0});
+    conns_stop(loop);
+}
+
+/* True: nobody needs this shard any more. */
+static bool
+stopped(struct loop *loop)
+{
+    struct server *server = loop->server;
+    /* relaxed: a flag that is looked at once a tick */
+    if (loop->stop_deadline_ms == 0 && atomic_load_explicit(&server->stopping, memory_order_relaxed))
+        begin_stop(loop);
+    if (loop->stop_deadline_ms == 0)
+        return false;
+    if (!loop->drained && (loop->conn_count == 0 || loop->now_ms >= loop->stop_deadline_ms)) {
+        loop->drained = true;
+        (void)atomic_fetch_add_explicit(&server->drained, 1, memory_order_acq_rel); /* read below */
+        for (uint32_t i = 0; i < server->shard_count; i++)
+            bell_ring_always(&server->bells[i]);
+    }
+    return atomic_load_explicit(&server->drained, memory_order_acquire) == server->shard_count;
+}
+
+/* ---- the tick ---- */
+
+/* How long there is nothing to do unless something comes. 0: there is something to do now. */
+static uint32_t
+idle_ms(struct loop *loop, bool more)
+{
+    if (more || loop->expire_more || loop->settle_again || loop->ready.first != NONE ||
+        journal_busy(loop->journal))
+        return 0;
+    if (shard_backlogged(loop->shard))
+        return 1;
+    uint64_t wait = WAIT_MS_MAX;
+    if (loop->published_ms != loop->now_ms)
+        wait = PUBLISH_MS;
+    uint64_t next = shard_next_expiry_ms(loop->shard);
+    if (next <= loop->now_ms)
+        return 1;
+    if (next - loop->now_ms < wait)
+        wait = next - loop->now_ms;
+    return (uint32_t)wait;
+}
+
+static bool
+mail_waits(struct loop *loop)
+{
+    for (uint32_t from = 0; from < loop->server->shard_count; from++) {
+        struct mailbox *mailbox = loop->server->mailboxes[from][loop->index];
+        if (mailbox != NULL && !mailbox_empty(mailbox))
+            return true;
+    }
+    return false;
+}
+
+static void
+wait(struct loop *loop, uint32_t timeout_ms)
+{
+    struct bell *bell = &loop->server->bells[loop->index];
+    if (timeout_ms > 0) {
+        bell_sleep(bell);
+        if (mail_waits(loop))
+            timeout_ms = 0;
+    }
+    int result = ring_wait(loop->ring, timeout_ms);
+    bell_awake(bell);
+    if (result != 0) {
+        log_error("the ring of shard %u failed: %s", loop->index, strerror(-result));
+        exit(1);
+    }
+}
+
+static void
+measure(struct loop *loop)
+{
+    uint64_t us = (monotonic_ns() - loop->tick_began_ns) / 1000;
+    uint32_t bucket = us == 0 ? 0 : 64 - (uint32_t)__builtin_clzll(us);
+    if (bucket >= TICK_BUCKETS)
+        bucket = TICK_BUCKETS - 1;
+    loop->figures.ticks[bucket]++;
+    loop->figures.value[METRIC_TICKS]++;
+    loop->figures.value[METRIC_TICK_US_SUM] += us;
+    if (us > loop->figures.value[METRIC_TICK_US_MAX])
+        loop->figures.value[METRIC_TICK_US_MAX] = us;
+}
+
+/* What is looked at now and then: deadlines of connections, listeners that could not accept. */
+static void
+look_around(struct loop *loop)
+{
+    if (loop->now_ms - loop->timers_checked_ms < WAIT_MS_MAX / 2)
+        return;
+    loop->timers_checked_ms = loop->now_ms;
+    conns_timers(loop);
+    if (loop->stop_deadline_ms == 0)
+        arm_accepts(loop);
+}
+
+static void
+step_time(struct loop *loop)
+{
+    loop->tick_began_ns = monotonic_ns();
+    uint64_t now_ms = (uint64_t)((int64_t)(loop->tick_began_ns / 1000000u) + loop->server->clock_offset_ms);
+    loop->now_ms = now_ms;
+    shard_time(loop->shard, now_ms);
+    http_time(now_ms);
+}
+
+void
+loop_run(struct loop *loop)
+{
+    bool more = false;
+    arm_accepts(loop);
+    arm_wake(loop);
+    step_time(loop);
+    while (!stopped(loop)) {
+        wait(loop, idle_ms(loop, more));
+        step_time(loop);
+        loop->settle_again = false;
+        reap(loop);
+        resume(loop);
+        more = drain(loop);
+        loop->expire_more = shard_expire(loop->shard);
+        journal(loop);
+        look_around(loop);
+        conns_settle(loop);
+        ring_bells(loop);
+        if (loop->now_ms - loop->published_ms >= PUBLISH_MS)
+            loop_publish(loop);
+        measure(loop);
+    }
+    loop_publish(loop);
+}

@@ -1,0 +1,58 @@
+/*
+ * loop.h - one shard's thread: its loop, as the server starts and stops it.
+ */
+#ifndef HOLDFAST_LOOP_H
+#define HOLDFAST_LOOP_H
+
+#include "core/shard.h"
+#include "net/mailbox.h"
+#include "net/metrics.h"
+#include "net/settings.h"
+
+#include <stdatomic.h>
+
+enum protocol { PROTOCOL_HTTP, PROTOCOL_RESP, PROTOCOL_COUNT };
+
+/*
+ * What the loops of one process share. Made before the first thread, freed after the last; read-only but
+ * for what is atomic and for the mailboxes, whose two ends belong to two threads.
+ */
+struct server {
+    /* configuration */
+    const struct settings *settings;
+    uint32_t shard_count;
+    uint64_t route_seed;
+    uint32_t connections_max;
+    bool durable;            /* answers wait for their records (R2) */
+    int64_t clock_offset_ms; /* wall clock minus monotonic clock, at the start (R8) */
+    uint64_t started_ms;
+    char http_text[64]; /* the listeners, as told on the ready line */
+    char resp_text[64];
+    /* one of each for each shard */
+    int listeners[SHARDS_MAX][PROTOCOL_COUNT];         /* -1: off */
+    int cores[SHARDS_MAX];                             /* the core a shard is pinned to */
+    struct mailbox *mailboxes[SHARDS_MAX][SHARDS_MAX]; /* [from][to]; NULL where both are one */
+    struct bell bells[SHARDS_MAX];
+    struct shard_metrics metrics[SHARDS_MAX];
+    /* state */
+    _Atomic uint32_t connections; /* of all shards: the only count that bounds them together */
+    _Atomic bool stopping;
+    _Atomic uint32_t drained; /* shards that have no connection any more */
+};
+
+struct loop;
+
+/* Makes the loop of one shard: its memory, ring, core and journal; called by the thread that will run it.
+ * 0, or negative errno with the cause and the cure in words. */
+int loop_open(struct loop **ret_loop, struct server *server, uint32_t shard_index, char *ret_cause,
+              size_t cause_size);
+
+/* Runs until server->stopping is set and every shard is drained. */
+void loop_run(struct loop *loop);
+
+void loop_close(struct loop *loop);
+
+/* Milliseconds since 1970 by the monotonic clock, anchored to the wall clock at the start. */
+uint64_t server_now_ms(const struct server *server);
+
+#endif

@@ -1,0 +1,254 @@
+/*
+ * loop_internal.h - the state of one shard's loop, for the files of net/ alone: loop.c (the tick), conn.c
+ * (sockets), request.c (requests and the order of their answers), server_commands.c (what the server
+ * answers itself).
+ *
+ * Everything here belongs to one thread (R6). Memory is reserved when the loop is opened; nothing is
+ * allocated later.
+ */
+#ifndef HOLDFAST_LOOP_INTERNAL_H
+#define HOLDFAST_LOOP_INTERNAL_H
+
+#include "net/buffers.h"
+#include "net/codec.h"
+#include "net/loop.h"
+#include "net/ring.h"
+#include "persist/journal_writer.h"
+
+#define NONE UINT32_MAX
+
+/* Connections beyond net.connections_max that are told so before they are closed; more are closed without a
+ * word. */
+#define CONNECTIONS_REFUSED_MAX 64
+/* Memories for EVENT CREATE and EVENT SET under way in a shard; more: BUSY. */
+#define EVENT_MEMORIES_MAX 16
+/* Requests taken from one connection before the others have their turn. */
+#define DECODE_BATCH_MAX 256
+/* Unread input beyond which a connection that may not be read on is no longer received from. */
+#define INPUT_PAUSE_BYTES (64u * 1024)
+/* Longest time a closing connection is given to take note of the last answer. */
+#define LINGER_MS            1000u
+#define CLIENT_NAME_SIZE_MAX 64
+
+enum timer { TIMER_REQUEST, TIMER_WRITE, TIMER_LINGER, TIMER_COUNT };
+
+/* A run of output bytes; data[sent .. size) still has to leave. */
+struct output_buffer {
+    char *data;
+    size_t size;
+    size_t sent;
+    size_t capacity;
+};
+
+/* Output from this position on waits until `sequence` is durable (R2). */
+struct output_mark {
+    uint64_t position;
+    uint64_t sequence;
+};
+#define OUTPUT_MARKS_MAX 8
+
+struct timer_link {
+    uint32_t before;
+    uint32_t after;
+    uint64_t deadline_ms; /* 0: not armed */
+};
+
+struct conn {
+    /* configuration */
+    int fd;              /* -1: the slot is free */
+    uint32_t generation; /* of the slot: completions of an earlier connection are recognised by it */
+    uint64_t id;         /* CLIENT ID */
+    uint8_t protocol;    /* enum protocol */
+    uint8_t resp_version;
+    /* state of the socket */
+    bool counted;    /* in server->connections */
+    bool receiving;  /* a receive is armed */
+    bool cancelling; /* and is being cancelled */
+    bool sending;
+    bool ended;     /* the client sends no more */
+    bool closing;   /* no request is taken any more; closes when all answers have left */
+    bool lingering; /* all has left; waits for the client to see it */
+    bool dead;      /* shut down; the slot is freed when no operation is under way */
+    /* state of the lists */
+    bool in_ready;
+    bool in_touched;
+    uint32_t next_ready;
+    uint32_t next_touched; /* also links free slots */
+    struct timer_link timers[TIMER_COUNT];
+    /* state of the input: bytes received, not yet taken */
+    bool stopped; /* requests may be there, but may not be taken now */
+    char *input;
+    size_t input_offset;
+    size_t input_size;
+    size_t input_capacity;
+    struct frame frame;
+    /* state of the requests in flight, oldest first */
+    bool alone; /* the one in flight takes several commands: nothing behind it is taken */
+    uint32_t request_first;
+    uint32_t request_last;
+    uint32_t request_count;
+    /* state of the output: `leaving` is what the kernel reads from, `filling` what comes behind it */
+    bool failed; /* an answer found no memory: the connection must be closed */
+    struct output_buffer leaving;
+    struct output_buffer filling;
+    uint64_t leaving_position; /* of leaving.data[0] in the stream of all bytes ever answered */
+    uint32_t mark_count;
+    struct output_mark marks[OUTPUT_MARKS_MAX];
+    uint8_t name_size;
+    char name[CLIENT_NAME_SIZE_MAX];
+};
+
+/* What lies in memory that the core reads until it has replied. */
+struct event_memory {
+    _Alignas(8) char draft[EVENT_DRAFT_SIZE];
+    struct event_change change;
+    struct event_memory *next_free;
+};
+
+enum pending_state {
+    PENDING_WAITING,  /* a command of it is in the core, or will be */
+    PENDING_ANSWERED, /* its bytes are in stash, until its turn comes */
+};
+
+/* A request in flight: from its decoding until its answer is in its connection's output. */
+struct pending {
+    uint32_t generation;
+    uint32_t conn; /* NONE: the connection has gone; freed when the core has replied */
+    uint32_t next; /* the next request of the connection, or the next free slot */
+    uint8_t state;
+    bool in_core;   /* exactly one reply will come */
+    bool streaming; /* answered by several commands, piece by piece */
+    bool follow;    /* HTTP: after the change the event itself is the answer */
+    bool created;
+    uint32_t position; /* streaming: next row, or index of the next event */
+    uint32_t count;    /* EVENT LIST: events */
+    uint64_t sequence; /* the answer waits for this record */
+    struct event_memory *memory;
+    char *stash;
+    uint32_t stash_size;
+    size_t stash_capacity;
+    struct reply_context context;
+    uint8_t event_size; /* streaming, follow */
+    uint8_t section_size;
+    char event[EVENT_ID_SIZE_MAX];
+    char section[NAME_SIZE_MAX];
+};
+
+struct conn_list {
+    uint32_t first;
+    uint32_t last;
+};
+
+struct loop {
+    /* configuration */
+    struct server *server;
+    uint32_t index;
+    struct codec_limits limits;
+    uint64_t timer_ms[TIMER_COUNT];
+    size_t output_bytes_max;
+    uint32_t pipeline_max;
+    uint32_t conns_max;
+    uint32_t pendings_max;
+    /* what it drives */
+    struct shard *shard;
+    void *shard_memory;
+    size_t shard_memory_size;
+    struct journal_writer *journal;
+    struct ring *ring;
+    /* state: time */
+    uint64_t now_ms;
+    uint64_t tick_began_ns;
+    uint64_t published_ms;
+    uint64_t timers_checked_ms;
+    uint64_t stop_deadline_ms; /* 0: not stopping */
+    bool drained;
+    bool expire_more;
+    bool settle_again;     /* a dead connection can be freed at the next step */
+    uint64_t durable;      /* sequence */
+    uint64_t bells;        /* shards that got messages in this tick */
+    uint64_t wake_counter; /* where the eventfd is read to */
+    bool accepting[PROTOCOL_COUNT];
+    /* state: connections */
+    struct conn *conns;
+    uint32_t conns_used;
+    uint32_t conn_free;
+    uint32_t conn_count;
+    struct conn_list ready;   /* may have requests to take, or a stream to go on with */
+    struct conn_list touched; /* to be looked after at the end of the tick */
+    struct conn_list timers[TIMER_COUNT];
+    uint64_t accepted;
+    /* state: requests */
+    struct pending *pendings;
+    uint32_t pendings_used;
+    uint32_t pending_free;
+    uint32_t pending_count;
+    struct event_memory *event_memories;
+    struct event_memory *event_memory_free;
+    struct event_memory *event_memory_taken; /* by the decode that is under way */
+    struct event_change change;              /* what a decode writes to */
+    uint32_t current;                        /* the request whose command is being given to the core */
+    struct request request;                  /* and its decoded form */
+    uint64_t random[4];
+    struct buffers inputs;
+    struct buffers outputs;
+    struct output_buffer scratch;      /* answers out of turn are encoded here first */
+    char swallow[2 * OUTPUT_GROW_MAX]; /* where bytes go that found no memory */
+    struct loop_figures figures;
+    struct ring_completion completions[256];
+};
+
+/* ---- conn.c ---- */
+void conn_open(struct loop *loop, enum protocol protocol, int fd);
+void conn_received(struct loop *loop, uint32_t index, const struct ring_completion *completion);
+void conn_sent(struct loop *loop, uint32_t index, int32_t result);
+/* Shuts it down at once; what it had is given back at the end of the tick. */
+void conn_kill(struct loop *loop, uint32_t index);
+/* No further requests; closes when the answers have left. */
+void conn_close_after(struct loop *loop, uint32_t index);
+void conn_touch(struct loop *loop, uint32_t index);
+void conn_ready(struct loop *loop, uint32_t index);
+/* At the end of a tick: sends, receives, closes, as far as it can be done. */
+void conns_settle(struct loop *loop);
+void conns_timers(struct loop *loop);
+/* Stop: no more requests from anyone. */
+void conns_stop(struct loop *loop);
+void conn_timer_set(struct loop *loop, uint32_t index, enum timer timer);
+void conn_timer_clear(struct loop *loop, uint32_t index, enum timer timer);
+/* Bytes of output that have not left. */
+size_t conn_unsent(const struct conn *conn);
+/* Keeps bytes behind the input that is there. False: no memory. */
+bool conn_input_append(struct loop *loop, struct conn *conn, const char *data, size_t size);
+void conn_input_free(struct loop *loop, struct conn *conn);
+/* Output in the connection's own turn: begin, encode, end. The bytes wait for the sequence. */
+void conn_output_begin(struct loop *loop, uint32_t index, struct output *ret_output);
+void conn_output_end(struct loop *loop, uint32_t index, struct output *output, uint64_t sequence);
+/* An output into the scratch buffer. */
+void scratch_output_begin(struct loop *loop, struct output *ret_output);
+void scratch_output_end(struct loop *loop, struct output *output);
+
+/* ---- request.c ---- */
+/* New bytes of a connection. */
+void requests_received(struct loop *loop, uint32_t index, const char *data, size_t size);
+/* Requests that were stopped, streams. */
+void requests_resume(struct loop *loop, uint32_t index);
+/* host->reply */
+void requests_reply(void *context, uint64_t tag, const struct reply *reply, uint64_t sequence);
+/* The connection has gone: its requests are forgotten, those in the core when they reply. */
+void requests_forget(struct loop *loop, uint32_t index);
+
+/* ---- server_commands.c ---- */
+/* Answers a request that is not for the core. */
+void server_answer(struct loop *loop, uint32_t index, const struct request *request, struct output *output);
+/* Tells a connection that it is one too many. */
+void server_refuse(enum protocol protocol, const char *what, struct output *output);
+
+/* ---- loop.c ---- */
+void loop_publish(struct loop *loop);
+
+static inline uint32_t
+conn_index(const struct loop *loop, const struct conn *conn)
+{
+    return (uint32_t)(conn - loop->conns);
+}
+
+#endif

@@ -1,0 +1,64 @@
+/*
+ * main.c - the binary's subcommands. Each is a function of its own part; here is only the way to it.
+ */
+#include "net/server.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#ifdef HOLDFAST_LOAD
+int load_main(int argc, char **argv);
+#endif
+
+static int
+version_main(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    (void)printf("holdfast %s\n", HOLDFAST_VERSION);
+    return 0;
+}
+
+struct subcommand {
+    const char *name;
+    const char *help;
+    int (*main)(int argc, char **argv); /* argv: what follows the name */
+};
+
+static const struct subcommand subcommands[] = {
+    {"serve", "run the server", serve_main},
+#ifdef HOLDFAST_LOAD
+    {"load", "put load on a server, and audit what it answered", load_main},
+#endif
+    {"version", "print the version", version_main},
+};
+
+static void
+help(FILE *file)
+{
+    (void)fprintf(file, "usage: holdfast COMMAND [ARGUMENTS]\n\n");
+    for (size_t i = 0; i < sizeof subcommands / sizeof subcommands[0]; i++)
+        (void)fprintf(file, "  %-10s %s\n", subcommands[i].name, subcommands[i].help);
+    (void)fprintf(file, "\nholdfast COMMAND --help says more of each.\n");
+}
+
+int
+main(int argc, char **argv)
+{
+    if (argc < 2) {
+        help(stderr);
+        return 2;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
+        help(stdout);
+        return 0;
+    }
+    if (strcmp(argv[1], "--version") == 0)
+        return version_main(0, NULL);
+    for (size_t i = 0; i < sizeof subcommands / sizeof subcommands[0]; i++)
+        if (strcmp(argv[1], subcommands[i].name) == 0)
+            return subcommands[i].main(argc - 2, argv + 2);
+    (void)fprintf(stderr, "holdfast: unknown command '%s'\n\n", argv[1]);
+    help(stderr);
+    return 2;
+}
