@@ -1,0 +1,417 @@
+/*
+ * audit.c - what the buyers were told against what the server says, after the last answer.
+ *
+ *     EVENT GET    counts: the sums of what was granted and confirmed; capacity = free + held + sold
+ *     SEATS        every seat of the hall: H where it was granted, S where confirmed, F where nobody was
+ * told so GETHOLD      a sample of the holds: user, state, units
+ *
+ * Some truths are not sharp, and each is given exactly its room: a hold whose deadline lies within a second
+ * of the audit may show as held or as free (the server's clock is not ours); a request whose answer was
+ * lost may have held its units or not; so may a confirm have confirmed. Everything else must fit to the
+ * unit.
+ */
+#include "load/audit.h"
+#include "load/workload.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+/* Our clock may differ from the server's by so much. */
+#define CLOCK_SLACK_MS 1000
+#define ANSWER_SECONDS 30
+#define HOLDS_AT_ONCE  128
+
+/* What a unit may show as. */
+#define MAY_BE_FREE 1u
+#define MAY_BE_HELD 2u
+#define MAY_BE_SOLD 4u
+
+static uint64_t
+wall_ms(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now); /* this clock always exists */
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+__attribute__((format(printf, 2, 3))) static void
+differs(struct audit *audit, const char *format, ...)
+{
+    if (audit->differences++ >= DIFFERENCES_SHOWN_MAX)
+        return;
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(audit->shown[audit->differences - 1], DIFFERENCE_SIZE_MAX, format, arguments);
+    va_end(arguments);
+}
+
+/* What a hold's units may show as, asked between two moments of our clock. */
+static unsigned
+grant_may_be(const struct grant *grant, uint64_t from_ms, uint64_t to_ms)
+{
+    if (grant->state == GRANT_CONFIRMED)
+        return MAY_BE_SOLD;
+    unsigned may = grant->state == GRANT_UNSURE ? MAY_BE_SOLD : 0;
+    if (grant->deadline_ms > from_ms - CLOCK_SLACK_MS)
+        may |= MAY_BE_HELD;
+    if (grant->deadline_ms <= to_ms + CLOCK_SLACK_MS)
+        may |= MAY_BE_FREE;
+    return may;
+}
+
+/* Asks and waits; an error answer is a failure, too, and told. */
+static bool
+ask(struct resp_client *client, const struct request_text *request, const char *what,
+    const struct answer **ret_answer, char *ret_error)
+{
+    resp_client_append(client, request);
+    if (resp_client_wait(client, ANSWER_SECONDS, ret_answer) < 0) {
+        snprintf(ret_error, 256, "%s: %.120s", what, resp_client_error(client));
+        return false;
+    }
+    if ((*ret_answer)->values[0].kind == ANSWER_ERROR) {
+        struct bytes error = answer_text(*ret_answer, 0);
+        snprintf(ret_error, 256, "%s: %.*s", what, (int)(error.size < 200 ? error.size : 200), error.data);
+        return false;
+    }
+    return true;
+}
+
+static struct resp_client *
+audit_connect(const struct load_options *options, char *ret_error)
+{
+    char error[160];
+    struct resp_client *client = resp_client_open(options->address, options->port, 10, error);
+    if (client == NULL)
+        snprintf(ret_error, 256, "could not connect to %s:%u: %s", options->address, options->port, error);
+    return client;
+}
+
+struct counts {
+    int64_t capacity, free, held, sold;
+};
+
+static bool
+counts_get(struct resp_client *client, const char *event, struct counts *ret_counts, char *ret_error)
+{
+    struct request_text request;
+    const struct answer *answer;
+    request_begin(&request, 3);
+    request_text(&request, "EVENT");
+    request_text(&request, "GET");
+    request_text(&request, event);
+    if (!ask(client, &request, "EVENT GET", &answer, ret_error))
+        return false;
+    static const char *const names[] = {"capacity", "free", "held", "sold"};
+    int64_t *const places[] = {&ret_counts->capacity, &ret_counts->free, &ret_counts->held,
+                               &ret_counts->sold};
+    uint32_t counts = answer_find(answer, 0, "counts");
+    for (uint32_t i = 0; i < 4; i++) {
+        uint32_t index = counts != 0 ? answer_find(answer, counts, names[i]) : 0;
+        if (index == 0 || answer->values[index].kind != ANSWER_INTEGER) {
+            snprintf(ret_error, 256, "EVENT GET: the answer lacks counts.%s", names[i]);
+            return false;
+        }
+        *places[i] = answer->values[index].integer;
+    }
+    return true;
+}
+
+static void
+create_write(const struct load_options *options, struct request_text *request)
+{
+    bool deal = options->kind == LOAD_DEAL;
+    request_begin(request, options->limit > 0 ? (deal ? 12u : 13u) : (deal ? 10u : 11u));
+    request_text(request, "EVENT");
+    request_text(request, "CREATE");
+    request_text(request, options->event);
+    request_text(request, deal ? "POOL" : "SECTION");
+    request_text(request, deal ? SALE_POOL : SALE_SECTION);
+    request_number(request, deal ? options->stock : options->rows);
+    if (!deal)
+        request_number(request, options->row_seats);
+    request_text(request, "HOLD");
+    request_number(request, options->hold_seconds);
+    request_text(request, "HOLDMAX");
+    request_number(request, options->hold_seconds);
+    if (options->limit > 0) {
+        request_text(request, "LIMIT");
+        request_number(request, options->limit);
+    }
+}
+
+bool
+audit_prepare(const struct load_options *options, char *ret_error)
+{
+    struct resp_client *client = audit_connect(options, ret_error);
+    if (client == NULL)
+        return false;
+    struct request_text request;
+    const struct answer *answer;
+    struct counts counts;
+    create_write(options, &request);
+    bool ready = ask(client, &request, "EVENT CREATE", &answer, ret_error) &&
+                 counts_get(client, options->event, &counts, ret_error);
+    if (ready && (counts.held != 0 || counts.sold != 0)) {
+        snprintf(ret_error, 256,
+                 "the event %s has %lld held and %lld sold units already: choose another --event",
+                 options->event, (long long)counts.held, (long long)counts.sold);
+        ready = false;
+    }
+    resp_client_free(client);
+    return ready;
+}
+
+/* Sums of what the buyers were told, least and most. */
+static void
+counts_compare(const struct load_options *options, const struct ledger *ledger, uint64_t lost_units,
+               uint64_t from_ms, const struct counts *counts, struct audit *audit)
+{
+    int64_t held_least = 0, held_most = (int64_t)lost_units, sold_least = 0, sold_most = 0;
+    uint64_t to_ms = wall_ms();
+    for (uint32_t i = 0; i < ledger->grant_count; i++) {
+        unsigned may = grant_may_be(&ledger->grants[i], from_ms, to_ms);
+        int64_t units = ledger->grants[i].units;
+        held_least += may == MAY_BE_HELD ? units : 0;
+        held_most += (may & MAY_BE_HELD) != 0 ? units : 0;
+        sold_least += may == MAY_BE_SOLD ? units : 0;
+        sold_most += (may & MAY_BE_SOLD) != 0 ? units : 0;
+    }
+    int64_t capacity =
+        options->kind == LOAD_DEAL ? (int64_t)options->stock : (int64_t)options->rows * options->row_seats;
+    if (counts->capacity != capacity)
+        differs(audit, "capacity: the load asked for %lld, the server says %lld", (long long)capacity,
+                (long long)counts->capacity);
+    if (counts->free + counts->held + counts->sold != counts->capacity)
+        differs(audit, "counts do not add up: %lld free + %lld held + %lld sold is not %lld",
+                (long long)counts->free, (long long)counts->held, (long long)counts->sold,
+                (long long)counts->capacity);
+    if (counts->held < held_least || counts->held > held_most)
+        differs(audit, "held: the buyers were told %lld to %lld units, the server says %lld",
+                (long long)held_least, (long long)held_most, (long long)counts->held);
+    if (counts->sold < sold_least || counts->sold > sold_most)
+        differs(audit, "sold: the buyers were told %lld to %lld units, the server says %lld",
+                (long long)sold_least, (long long)sold_most, (long long)counts->sold);
+}
+
+/* What each seat may show as. A seat granted again shows its last grant: the greatest version. */
+static uint8_t *
+seats_expected(const struct load_options *options, const struct ledger *ledger, uint64_t lost_units,
+               uint64_t from_ms)
+{
+    size_t seat_count = (size_t)options->rows * options->row_seats;
+    uint8_t *expected = malloc(seat_count);
+    uint32_t *versions = calloc(seat_count, sizeof *versions);
+    if (expected == NULL || versions == NULL) {
+        free(expected);
+        free(versions);
+        return NULL;
+    }
+    uint64_t to_ms = wall_ms();
+    memset(expected, lost_units > 0 ? MAY_BE_FREE | MAY_BE_HELD : MAY_BE_FREE, seat_count);
+    for (uint32_t i = 0; i < ledger->grant_count; i++) {
+        const struct grant *grant = &ledger->grants[i];
+        unsigned may = grant_may_be(grant, from_ms, to_ms);
+        if ((may & MAY_BE_FREE) != 0 && lost_units > 0)
+            may |= MAY_BE_HELD;
+        for (uint32_t j = 0; j < grant->seat_count; j++) {
+            const struct granted_seat *seat = &ledger->seats[grant->seat_first + j];
+            assert(seat->seat < seat_count);
+            if (seat->version > versions[seat->seat]) {
+                versions[seat->seat] = seat->version;
+                expected[seat->seat] = (uint8_t)may;
+            }
+        }
+    }
+    free(versions);
+    return expected;
+}
+
+static unsigned
+letter_is(char letter)
+{
+    return letter == 'F' ? MAY_BE_FREE : letter == 'H' ? MAY_BE_HELD : letter == 'S' ? MAY_BE_SOLD : 0;
+}
+
+static void
+map_compare(const struct load_options *options, const struct answer *answer, const uint8_t *expected,
+            struct audit *audit)
+{
+    static const char *const words[] = {"nothing", "free",         "held",         "free or held",
+                                        "sold",    "free or sold", "held or sold", "anything"};
+    if (answer->values[0].kind != ANSWER_ARRAY || answer->count != 1 + 2 * options->rows) {
+        differs(audit, "SEATS: %u values came, expected %u rows with their names", answer->count,
+                options->rows);
+        return;
+    }
+    for (uint32_t row = 0; row < options->rows; row++) {
+        struct bytes letters = answer_text(answer, 2 + 2 * row);
+        if (answer->values[2 + 2 * row].kind != ANSWER_TEXT || letters.size != options->row_seats) {
+            differs(audit, "SEATS: row %u has %u seats, expected %u", row + 1, letters.size,
+                    options->row_seats);
+            continue;
+        }
+        for (uint32_t i = 0; i < letters.size; i++) {
+            unsigned may = expected[(size_t)row * options->row_seats + i];
+            audit->seats_checked++;
+            if ((letter_is(letters.data[i]) & may) == 0)
+                differs(audit, "seat " SALE_SECTION "/%u/%u: the buyers were told %s, the map says %c",
+                        row + 1, i + 1, words[may], letters.data[i]);
+        }
+    }
+}
+
+static bool
+seats_audit(struct resp_client *client, const struct load_options *options, const struct ledger *ledger,
+            uint64_t lost_units, struct audit *audit, char *ret_error)
+{
+    struct request_text request;
+    const struct answer *answer;
+    uint64_t from_ms = wall_ms();
+    request_begin(&request, 3);
+    request_text(&request, "SEATS");
+    request_text(&request, options->event);
+    request_text(&request, SALE_SECTION);
+    if (!ask(client, &request, "SEATS", &answer, ret_error))
+        return false;
+    uint8_t *expected = seats_expected(options, ledger, lost_units, from_ms);
+    if (expected == NULL) {
+        snprintf(ret_error, 256, "out of memory for the seat map");
+        return false;
+    }
+    map_compare(options, answer, expected, audit);
+    free(expected);
+    return true;
+}
+
+static bool
+text_is(const struct answer *answer, uint32_t index, struct bytes wanted)
+{
+    return index != 0 && answer->values[index].kind != ANSWER_ARRAY &&
+           bytes_equal(answer_text(answer, index), wanted);
+}
+
+static bool
+state_fits(const struct answer *answer, unsigned may)
+{
+    uint32_t state = answer_find(answer, 0, "state");
+    return ((may & MAY_BE_HELD) != 0 && text_is(answer, state, (struct bytes){"held", 4})) ||
+           ((may & MAY_BE_SOLD) != 0 && text_is(answer, state, (struct bytes){"confirmed", 9})) ||
+           ((may & MAY_BE_FREE) != 0 && text_is(answer, state, (struct bytes){"expired", 7}));
+}
+
+/* Every seat that the buyer was told is in the hold, and no other. */
+static bool
+seats_fit(const struct load_options *options, const struct ledger *ledger, const struct grant *grant,
+          const struct answer *answer)
+{
+    uint32_t seats = answer_find(answer, 0, "seats");
+    if (seats == 0 || answer->values[seats].kind != ANSWER_ARRAY ||
+        answer->values[seats].size != grant->seat_count)
+        return false;
+    uint32_t index = seats + 1;
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < grant->seat_count; i++) {
+        uint32_t name = answer_find(answer, index, "seat");
+        uint32_t seat;
+        if (name == 0 || !sale_seat_read(options, answer_text(answer, name), &seat))
+            return false;
+        for (uint32_t j = 0; j < grant->seat_count; j++)
+            if (ledger->seats[grant->seat_first + j].seat == seat)
+                found |= 1u << j;
+        index = answer_skip(answer, index);
+    }
+    return found == (1u << grant->seat_count) - 1;
+}
+
+static bool
+units_fit(const struct grant *grant, const struct answer *answer)
+{
+    uint32_t pools = answer_find(answer, 0, "pools");
+    uint32_t quantity = pools != 0 ? answer_find(answer, pools + 1, "quantity") : 0;
+    return quantity != 0 && answer->values[quantity].kind == ANSWER_INTEGER &&
+           answer->values[quantity].integer == grant->units;
+}
+
+static void
+hold_compare(const struct load_options *options, const struct ledger *ledger, const struct grant *grant,
+             const struct answer *answer, uint64_t from_ms, struct audit *audit)
+{
+    char hold[UUID_TEXT_SIZE];
+    char user[24];
+    hold_text_write(&grant->hold, hold);
+    struct bytes wanted = {user, sale_user_text(grant->buyer, user)};
+    audit->holds_checked++;
+    if (answer->values[0].kind != ANSWER_ARRAY) {
+        struct bytes error = answer_text(answer, 0);
+        differs(audit, "hold %.36s of %.*s: the server says %.*s", hold, (int)wanted.size, user,
+                (int)(error.size < 100 ? error.size : 100), error.data);
+        return;
+    }
+    if (!text_is(answer, answer_find(answer, 0, "user"), wanted))
+        differs(audit, "hold %.36s: told to %.*s, the server says it is another user's", hold,
+                (int)wanted.size, user);
+    if (!state_fits(answer, grant_may_be(grant, from_ms, wall_ms()))) {
+        uint32_t index = answer_find(answer, 0, "state");
+        struct bytes state = index != 0 ? answer_text(answer, index) : (struct bytes){"nothing", 7};
+        differs(audit, "hold %.36s of %.*s: the buyer was told %s, the server says %.*s", hold,
+                (int)wanted.size, user, grant->state == GRANT_CONFIRMED ? "confirmed" : "held",
+                (int)(state.size < 20 ? state.size : 20), state.data);
+    }
+    bool fits =
+        grant->seat_count > 0 ? seats_fit(options, ledger, grant, answer) : units_fit(grant, answer);
+    if (!fits)
+        differs(audit, "hold %.36s of %.*s: the server's units are not those the buyer was told", hold,
+                (int)wanted.size, user);
+}
+
+/* The sample: every step-th grant, HOLDS_AT_ONCE questions under way. */
+static bool
+holds_audit(struct resp_client *client, const struct load_options *options, const struct ledger *ledger,
+            struct audit *audit, char *ret_error)
+{
+    uint64_t wanted =
+        options->audit_holds < ledger->grant_count ? options->audit_holds : ledger->grant_count;
+    struct request_text request;
+    const struct answer *answer;
+    uint64_t from_ms = wall_ms();
+    for (uint64_t asked = 0, answered = 0; answered < wanted; answered++) {
+        for (; asked < wanted && asked < answered + HOLDS_AT_ONCE; asked++) {
+            char hold[UUID_TEXT_SIZE];
+            hold_text_write(&ledger->grants[asked * ledger->grant_count / wanted].hold, hold);
+            request_begin(&request, 2);
+            request_text(&request, "GETHOLD");
+            request_word(&request, (struct bytes){hold, UUID_TEXT_SIZE});
+            resp_client_append(client, &request);
+        }
+        if (resp_client_wait(client, ANSWER_SECONDS, &answer) < 0) {
+            snprintf(ret_error, 256, "GETHOLD: %.120s", resp_client_error(client));
+            return false;
+        }
+        hold_compare(options, ledger, &ledger->grants[answered * ledger->grant_count / wanted], answer,
+                     from_ms, audit);
+    }
+    return true;
+}
+
+bool
+audit_run(const struct load_options *options, const struct ledger *ledger, uint64_t lost_units,
+          struct audit *ret_audit, char *ret_error)
+{
+    struct resp_client *client = audit_connect(options, ret_error);
+    if (client == NULL)
+        return false;
+    struct counts counts;
+    uint64_t from_ms = wall_ms();
+    bool done = counts_get(client, options->event, &counts, ret_error);
+    if (done)
+        counts_compare(options, ledger, lost_units, from_ms, &counts, ret_audit);
+    if (done && options->kind == LOAD_SEATS)
+        done = seats_audit(client, options, ledger, lost_units, ret_audit, ret_error);
+    done = done && holds_audit(client, options, ledger, ret_audit, ret_error);
+    resp_client_free(client);
+    return done;
+}
