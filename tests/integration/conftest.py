@@ -1,0 +1,81 @@
+"""conftest.py - what every test may ask for.
+
+    servers   the session's server of each shard count, started when first asked for
+    api       the interface over each protocol on each of 1, 2 and 3 shards: a test that takes it runs six times
+    new_id    names that no other test uses, so that tests share servers and yet are independent
+
+A skipped test is a failure here: what a test needs is installed by tests/install and ./test, or the
+run is not one.
+"""
+import itertools
+import os
+import resource
+import sys
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(__file__))
+
+from api import Http, Resp  # noqa: E402
+from server import Server  # noqa: E402
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+
+
+@pytest.fixture(scope="session")
+def servers():
+    started = {}
+
+    def get(shards):
+        if shards not in started:
+            started[shards] = Server(shards=shards)
+        assert started[shards].process.poll() is None, f"the server has died: {started[shards].log()[-4000:]}"
+        return started[shards]
+
+    yield get
+    failures = []
+    for server in started.values():
+        try:
+            server.stop()
+        except AssertionError as failure:
+            failures.append(str(failure))
+    assert not failures, "\n".join(failures)
+
+
+@pytest.fixture(params=[(s, p) for s in (1, 2, 3) for p in (Resp, Http)], ids=lambda x: f"{x[0]}shards-{x[1].protocol}")
+def api(request, servers):
+    shards, protocol = request.param
+    client = protocol(servers(shards))
+    client.server = servers(shards)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def server(servers):
+    return servers(2)
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def new_id():
+    return lambda word="e": f"{word}-{next(_numbers)}"
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    report = outcome.get_result()
+    if report.skipped:
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped: {report.longrepr}"
+
+
+@pytest.fixture
+def stage(api, new_id):
+    """Makes an event of one's own: stage(sections=..., pools=..., limit=...)."""
+    from stage import Stage
+
+    return lambda **settings: Stage(api, new_id(), **settings)
