@@ -379,15 +379,31 @@ output_begin(struct loop *loop, struct output_buffer *buffer, struct output *ret
 void
 conn_output_begin(struct loop *loop, uint32_t index, struct output *ret_output)
 {
-    output_begin(loop, &loop->conns[index].filling, ret_output);
+    struct conn *conn = &loop->conns[index];
+    conn->answer_begin = conn->filling.size;
+    output_begin(loop, &conn->filling, ret_output);
+}
+
+/* Marks whose records are durable hold nothing back any more. */
+static void
+marks_prune(struct loop *loop, struct conn *conn)
+{
+    uint32_t durable = 0;
+    while (durable < conn->mark_count && conn->marks[durable].sequence <= loop->durable)
+        durable++;
+    if (durable > 0) {
+        conn->mark_count -= durable;
+        memmove(conn->marks, conn->marks + durable, conn->mark_count * sizeof conn->marks[0]);
+    }
 }
 
 /* Everything from `position` on waits for the sequence. The marks' sequences grow: an earlier one is
- * implied by the mark before it. Where all marks are in use the last one waits for the newer record, too.
- */
+ * implied by the mark before it. Where all marks are in use the last one, which holds back what is behind
+ * it anyway, waits for the newer record, too. */
 static void
 mark_add(struct loop *loop, struct conn *conn, uint64_t position, uint64_t sequence)
 {
+    marks_prune(loop, conn);
     if (sequence <= loop->durable)
         return;
     if (conn->mark_count > 0 && conn->marks[conn->mark_count - 1].sequence >= sequence)
@@ -409,7 +425,7 @@ conn_output_end(struct loop *loop, uint32_t index, struct output *output, uint64
         return;
     }
     if (loop->server->durable && sequence > 0)
-        mark_add(loop, conn, conn->leaving_position + conn->leaving.size + buffer->size, sequence);
+        mark_add(loop, conn, conn->leaving_position + conn->leaving.size + conn->answer_begin, sequence);
     if (buffer->data != NULL)
         buffer->size = (size_t)(output->data - buffer->data);
     conn_touch(loop, index);
@@ -433,13 +449,7 @@ scratch_output_end(struct loop *loop, struct output *output)
 static size_t
 releasable(struct loop *loop, struct conn *conn)
 {
-    uint32_t durable = 0;
-    while (durable < conn->mark_count && conn->marks[durable].sequence <= loop->durable)
-        durable++;
-    if (durable > 0) {
-        conn->mark_count -= durable;
-        memmove(conn->marks, conn->marks + durable, conn->mark_count * sizeof conn->marks[0]);
-    }
+    marks_prune(loop, conn);
     if (conn->mark_count == 0)
         return conn->leaving.size;
     uint64_t position = conn->marks[0].position - conn->leaving_position;

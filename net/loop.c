@@ -37,6 +37,7 @@
 
 #define MESSAGES_PER_DRAIN 1024 /* from one mailbox in one tick */
 #define WAIT_MS_MAX        100u /* deadlines of connections are looked at this often */
+#define ACCEPT_LOG_MS      1000u
 #define PUBLISH_MS         10u
 #define REAP_ROUNDS        8u /* of completions, before the rest of the tick has its turn */
 
@@ -251,9 +252,12 @@ accepted(struct loop *loop, const struct ring_completion *completion)
     if (!completion->more)
         loop->accepting[protocol] = false; /* armed again with the next look at the deadlines */
     if (completion->result < 0) {
-        if (completion->result != -ECANCELED && loop->stop_deadline_ms == 0)
+        bool news = loop->now_ms - loop->accept_logged_ms >= ACCEPT_LOG_MS;
+        if (completion->result != -ECANCELED && loop->stop_deadline_ms == 0 && news) {
+            loop->accept_logged_ms = loop->now_ms;
             log_warning("could not accept a connection on shard %u: %s", loop->index,
                         strerror(-completion->result));
+        }
     } else if (loop->stop_deadline_ms != 0) {
         (void)close(completion->result); /* accepted while we stopped: nothing was taken from it */
     } else {

@@ -91,6 +91,7 @@ struct conn {
     bool failed; /* an answer found no memory: the connection must be closed */
     struct output_buffer leaving;
     struct output_buffer filling;
+    size_t answer_begin;       /* in filling: where the answer begins that is being encoded */
     uint64_t leaving_position; /* of leaving.data[0] in the stream of all bytes ever answered */
     uint32_t mark_count;
     struct output_mark marks[OUTPUT_MARKS_MAX];
@@ -159,6 +160,7 @@ struct loop {
     uint64_t now_ms;
     uint64_t tick_began_ns;
     uint64_t published_ms;
+    uint64_t accept_logged_ms;
     uint64_t timers_checked_ms;
     uint64_t stop_deadline_ms; /* 0: not stopping */
     bool drained;

@@ -22,7 +22,7 @@ version_main(int argc, char **argv)
 struct subcommand {
     const char *name;
     const char *help;
-    int (*main)(int argc, char **argv); /* argv: what follows the name */
+    int (*main)(int argc, char **argv); /* argv[0]: the name */
 };
 
 static const struct subcommand subcommands[] = {
@@ -54,10 +54,10 @@ main(int argc, char **argv)
         return 0;
     }
     if (strcmp(argv[1], "--version") == 0)
-        return version_main(0, NULL);
+        return version_main(1, argv);
     for (size_t i = 0; i < sizeof subcommands / sizeof subcommands[0]; i++)
         if (strcmp(argv[1], subcommands[i].name) == 0)
-            return subcommands[i].main(argc - 2, argv + 2);
+            return subcommands[i].main(argc - 1, argv + 1);
     (void)fprintf(stderr, "holdfast: unknown command '%s'\n\n", argv[1]);
     help(stderr);
     return 2;

@@ -400,7 +400,7 @@ serve_main(int argc, char **argv)
     bool check = false;
     int count = 0;
     log_open();
-    for (int i = 0; i < argc; i++) {
+    for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0) {
             help(stdout);
             return 0;

@@ -56,7 +56,7 @@ static const struct setting settings_table[] = {
      "journal: an answer leaves when its record is durable; memory: at once", 0, 0, AT(durability),
      SETTING_CHOICE, false},
 
-    {"net.connections_max", NULL, "65536", NULL, "connections in all; beyond: told busy and closed", 1,
+    {"net.connections_max", NULL, "16384", NULL, "connections in all; beyond: told busy and closed", 1,
      1 << 22, AT(connections_max), SETTING_COUNT, false},
     {"net.pipeline_max", NULL, "1024", NULL, "requests in flight on a connection; beyond: not read on", 1,
      1 << 16, AT(pipeline_max), SETTING_COUNT, false},
