@@ -308,6 +308,8 @@ request_badrequest_named(struct request *request, struct bytes field, const char
 {
     request_refuse(request, STATUS_BADREQUEST);
     struct request_error *error = &request->error;
+    if (field.size == 0)
+        field = (struct bytes){"?", 1}; /* an empty name must be told, too */
     uint32_t size = field.size < REPLY_FIELD_SIZE_MAX ? field.size : REPLY_FIELD_SIZE_MAX - 1;
     for (uint32_t i = 0; i < size; i++) {
         char c = field.data[i];

@@ -26,6 +26,7 @@ static _Thread_local struct {
     char *base;
     size_t used;
     bool active;
+    bool full; /* something found no room in this decode */
 } arena;
 
 static once_flag allocator_once = ONCE_FLAG_INIT;
@@ -66,6 +67,7 @@ http_arena_begin(void)
         (void)madvise(arena.base + ARENA_KEPT, arena.used - ARENA_KEPT, MADV_DONTNEED); /* advice only */
     arena.used = 0;
     arena.active = true;
+    arena.full = false;
 }
 
 void
@@ -75,11 +77,19 @@ http_arena_end(void)
     arena.active = false;
 }
 
+bool
+http_arena_full(void)
+{
+    return arena.full;
+}
+
 void *
 http_arena_take(size_t size)
 {
-    if (arena.base == NULL || size > ARENA_SIZE - arena.used)
+    if (arena.base == NULL || size > ARENA_SIZE - arena.used) {
+        arena.full = true;
         return NULL;
+    }
     char *memory = arena.base + arena.used;
     size_t rounded = (size + 15) & ~(size_t)15;
     arena.used = rounded > ARENA_SIZE - arena.used ? ARENA_SIZE : arena.used + rounded;

@@ -40,6 +40,8 @@ void http_arena_begin(void);
 void http_arena_end(void);
 /* NULL: the bound is reached. */
 void *http_arena_take(size_t size);
+/* The bound was reached in this decode: jansson does not always say so. */
+bool http_arena_full(void);
 
 /* http_json.c and http_event_json.c: bodies into the request, whose command's type is set. */
 void http_json_hold(struct bytes body, struct request *request);

@@ -48,12 +48,12 @@ json_object_read(struct bytes body, struct request *request)
     json_t *root = json_loadb(body.data, body.size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
     if (root == NULL) {
         enum json_error_code code = json_error_code(&error);
-        if (code == json_error_duplicate_key)
+        if (http_arena_full())
+            request_badrequest(request, "body", "a smaller JSON document");
+        else if (code == json_error_duplicate_key)
             request_badrequest_named(request, duplicate_name(&error), "each member once");
         else if (code == json_error_numeric_overflow)
             request_badrequest_named(request, stopped_name(body, &error), "a number that is not so large");
-        else if (code == json_error_out_of_memory)
-            request_badrequest(request, "body", "a smaller JSON document");
         else
             request_badrequest(request, "body", "a JSON object (RFC 8259)");
         return NULL;

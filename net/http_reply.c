@@ -499,6 +499,8 @@ http_encode_error(struct output *output, const struct reply_context *context,
                   const struct request_error *error)
 {
     struct reply_context closing;
+    if (context != NULL && context->http == 0)
+        context = NULL; /* nothing of the request is known: it was not even framed */
     if (error->close && context != NULL && context->keep_alive) {
         closing = *context;
         closing.keep_alive = 0;

@@ -357,6 +357,8 @@ path_split(struct http_request *http)
 {
     struct bytes rest = http->path;
     http->segment_count = 0;
+    if (rest.size > 0 && rest.data[0] != '/')
+        return false; /* the asterisk of OPTIONS */
     while (rest.size > 0) {
         assert(rest.data[0] == '/');
         const char *first = rest.data + 1;
