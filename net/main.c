@@ -1,14 +1,11 @@
 /*
  * main.c - the binary's subcommands. Each is a function of its own part; here is only the way to it.
  */
+#include "load/load.h"
 #include "net/server.h"
 
 #include <stdio.h>
 #include <string.h>
-
-#ifdef HOLDFAST_LOAD
-int load_main(int argc, char **argv);
-#endif
 
 static int
 version_main(int argc, char **argv)
@@ -27,9 +24,7 @@ struct subcommand {
 
 static const struct subcommand subcommands[] = {
     {"serve", "run the server", serve_main},
-#ifdef HOLDFAST_LOAD
     {"load", "put load on a server, and audit what it answered", load_main},
-#endif
     {"version", "print the version", version_main},
 };
 
