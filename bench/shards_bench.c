@@ -30,6 +30,8 @@
 #define UNDER_WAY_MAX 512
 #define EVENT_ROWS    1000
 #define ROW_SEATS     1000
+#define EVENTS        4
+#define SEATS         (EVENTS * EVENT_ROWS * ROW_SEATS)
 
 struct race {
     struct stage *stage;
