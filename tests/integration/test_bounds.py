@@ -1,0 +1,400 @@
+"""test_bounds.py - each bound of limits.h and of the settings, reached: the documented refusal, nothing lost, and service again
+afterwards. (Bounds of single requests, such as 16 seats, are in test_outcomes.py; those of time and output in
+test_connections.py.)"""
+import socket
+import time
+
+import pytest
+
+from api import Http, Resp
+from server import SANITIZED, SLOWNESS, Server, poll, run
+from wire import http_request, resp_request
+
+
+def busy_and_closed(address, protocol, data=b""):
+    """True where a new connection is told busy and closed."""
+    with socket.create_connection(address, timeout=10 * SLOWNESS) as sock:
+        try:
+            sock.sendall(data)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        got = b""
+        while True:
+            try:
+                more = sock.recv(65536)
+            except ConnectionResetError:
+                break
+            if not more:
+                break
+            got += more
+        return got.startswith(b"-BUSY ") if protocol == "resp" else got.startswith(b"HTTP/1.1 503 ") and b'"busy"' in got
+
+
+def test_connections_max():
+    with Server("--net.connections_max", 8, shards=2) as server:
+        clients = [Resp(server) if n % 2 else Http(server) for n in range(8)]
+        for client in clients:
+            assert client.create("e", pools=[("ga", 5)]).ok
+        for _ in range(3):
+            assert busy_and_closed(server.resp, "resp") and busy_and_closed(server.http, "http")
+        assert clients[0].hold("e", "u", pools=[("ga", 1)]).ok
+        clients.pop().close()
+        clients.pop().close()
+
+        def served():
+            try:
+                client = Resp(server)
+            except (AssertionError, TypeError, ConnectionError):
+                return False
+            done = client.hold("e", "v", pools=[("ga", 1)]).ok
+            client.close()
+            return done
+
+        assert poll(served, 5)
+        for client in clients:
+            assert client.event("e")["counts"]["held"] == 2
+            client.close()
+
+
+@pytest.mark.parametrize("setting,value", [
+    ("net.pipeline_max", 1), ("net.pipeline_max", 4), ("net.requests_max", 1), ("net.requests_max", 8), ("net.buffers", 2),
+    ("net.buffer_bytes", 64), ("net.ring_entries", 64), ("net.mailbox_bytes", "256KiB"), ("net.output_bytes_max", "1KiB"),
+])
+def test_bounds_that_only_slow_down(setting, value):
+    """Beyond these bounds reading waits: every command is answered, in order, with no refusal."""
+    with Server(f"--{setting}", value, shards=3) as server:
+        admin = Resp(server)
+        assert admin.create("e", sections=[("A", 3, 1000)], pools=[("ga", 10000)]).ok
+        clients, count = [Resp(server), Http(server), Resp(server), Http(server)], 150
+        for number, client in enumerate(clients):
+            client.connection.send(b"".join(
+                client.hold_request("e", f"u{number}-{n}", seats=[f"A/{1 + n % 3}/{1 + number * 200 + n}"], pools=[("ga", 1)]) for n in range(count)))
+        for number, client in enumerate(clients):
+            for n in range(count):
+                answer = client.read(client.connection.receive(), client.hold_form)
+                assert answer["seats"][0]["seat"] == f"A/{1 + n % 3}/{1 + number * 200 + n}"
+            client.close()
+        assert admin.event("e")["counts"]["held"] == 2 * len(clients) * count
+        admin.close()
+
+
+def test_request_bytes_max():
+    with Server("--net.request_bytes_max", 4096, shards=1) as server:
+        resp, http = Resp(server), Http(server)
+        resp.create("e", pools=[("ga", 5)])
+        for data in (resp_request("ECHO", "x" * 5000), resp_request(*["a"] * 2000), b"*1\r\n$4097\r\n"):
+            client = Resp(server)
+            client.connection.send(data)
+            assert client.connection.receive_all().startswith(b"-ERR Protocol error: ")
+            client.close()
+        client = Http(server)
+        client.connection.send(b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: 4097\r\n\r\n")
+        answer = client.connection.receive()
+        assert (answer.status, answer.json()["code"]) == (413, "toolarge")
+        assert client.connection.receive_all() == b""
+        client.close()
+        assert resp.command("ECHO", "x" * 3900) == "x" * 3900
+        body = b'{"user":"u1","pools":[{"name":"ga","quantity":1}]' + b" " * 3500 + b"}"
+        assert http.request("POST", "/v1/events/e/holds", body).status == 201
+        resp.close()
+        http.close()
+
+
+def test_head_bytes_max():
+    with Server("--net.head_bytes_max", 512, shards=1) as server:
+        for data, status in ((http_request("GET", "/" + "a" * 600), 414), (http_request("GET", "/healthz", headers=[("X-A", "a" * 600)]), 431)):
+            client = Http(server)
+            answer = client.connection.call(data)
+            assert (answer.status, answer.json()["code"]) == (status, "toolarge")
+            assert client.connection.receive_all() == b""
+            client.close()
+        client = Http(server)
+        assert client.request("GET", "/healthz", headers=[("X-A", "a" * 300)]).status == 200
+        client.close()
+
+
+def test_input_bytes_max():
+    """Incomplete requests of many connections: those beyond are told busy and closed, whole requests are served."""
+    with Server("--net.input_bytes_max", "64KiB", shards=1) as server:
+        admin = Resp(server)
+        admin.create("e", pools=[("ga", 1000)])
+        part = b"*2\r\n$4\r\nECHO\r\n$30000\r\n" + b"x" * 20000
+        socks = [socket.create_connection(server.resp) for _ in range(12)]
+        for sock in socks:
+            sock.sendall(part)
+        time.sleep(0.3)
+        refused, waiting = 0, []
+        for sock in socks:
+            sock.settimeout(0.2)
+            try:
+                got = sock.recv(4096)
+                refused += 1
+                assert got.startswith(b"-BUSY "), got
+            except (TimeoutError, socket.timeout):
+                waiting.append(sock)
+        assert refused > 0 and waiting, f"{refused} refused, {len(waiting)} wait"
+        for n in range(50):
+            assert admin.hold("e", f"u{n}", pools=[("ga", 1)]).ok
+        for sock in waiting:  # nothing of theirs is lost
+            sock.settimeout(10 * SLOWNESS)
+            sock.sendall(b"x" * 10000 + b"\r\n")
+            got = b""
+            while len(got) < 30010:
+                more = sock.recv(65536)
+                assert more, "closed"
+                got += more
+            assert got == b"$30000\r\n" + b"x" * 30000 + b"\r\n"
+        for sock in socks:
+            sock.close()
+        assert admin.command("ECHO", "y" * 30000) == "y" * 30000, "room again"
+        admin.close()
+
+
+def test_replies_bytes_max():
+    with Server("--net.replies_bytes_max", "1MiB", "--net.output_bytes_max", "128KiB", shards=1) as server:
+        admin = Resp(server)
+        admin.create("e", sections=[("A", 100, 1000)], pools=[("ga", 10)])
+        deaf = []
+        for _ in range(40):
+            sock = socket.socket()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.connect(server.resp)
+            sock.sendall(resp_request("SEATS", "e", "A") * 100)
+            deaf.append(sock)
+        time.sleep(0.5)
+        for n in range(5):
+            assert admin.hold("e", f"u{n}", pools=[("ga", 1)]).ok, "who reads is served"
+        for sock in deaf:
+            sock.close()
+        assert poll(lambda: admin.seats("e", "A").ok, 5), "service again"
+        admin.close()
+
+
+def is_busy(answer):
+    assert answer.ok or answer.code == "busy", answer
+    return answer.code == "busy"
+
+
+@pytest.mark.parametrize("protocol", [Resp, Http])
+def test_holds_max(protocol):
+    with Server("--core.holds_max", 16, shards=1) as server:
+        client = protocol(server)
+        client.create("e", sections=[("A", 1, 30)], pools=[("ga", 100)])
+        holds = []
+        for n in range(16):
+            answer = client.hold("e", f"u{n}", pools=[("ga", 1)])
+            if is_busy(answer):
+                break
+            holds.append(answer["hold"])
+        assert 12 <= len(holds) <= 16
+        before = client.event("e").data
+        assert is_busy(client.hold("e", "w", pools=[("ga", 1)])) and is_busy(client.hold("e", "w", seats=["A/1/1"]))
+        assert is_busy(client.hold("e", "u0", best=("A", 2)))
+        assert client.event("e").data == before and client.seats("e", "A")["1"] == "F" * 30
+        for n, hold in enumerate(holds):
+            assert client.get(hold)["state"] == "held"
+        assert client.confirm(holds[0], "u0").ok and client.extend(holds[1], "u1", 600).ok
+        assert client.release(holds[2], "u2").ok
+        assert poll(lambda: client.hold("e", "w", seats=["A/1/1"]).ok, 5), "an ended hold makes room"
+        assert client.event("e")["counts"]["sold"] == 1
+        assert client.event("e")["counts"]["held"] == len(holds) - 1
+        client.close()
+
+
+@pytest.mark.parametrize("protocol", [Resp, Http])
+def test_users_max(protocol):
+    with Server("--core.users_max", 16, shards=1) as server:
+        client = protocol(server)
+        client.create("e", pools=[("ga", 100)])
+        holds = {}
+        for n in range(17):
+            answer = client.hold("e", f"u{n}", pools=[("ga", 1)])
+            if is_busy(answer):
+                break
+            holds[f"u{n}"] = answer["hold"]
+        assert 12 <= len(holds) <= 16
+        assert is_busy(client.hold("e", "w", pools=[("ga", 1)]))
+        assert client.event("e")["counts"]["held"] == len(holds)
+        assert client.hold("e", "u0", pools=[("ga", 1)]).ok, "who has a hold may have another"
+        assert client.release(holds["u1"], "u1").ok
+        assert poll(lambda: client.hold("e", "w", pools=[("ga", 1)]).ok, 5)
+        client.close()
+
+
+@pytest.mark.parametrize("protocol", [Resp, Http])
+def test_events_max(protocol):
+    with Server("--core.events_max", 3, shards=2) as server:
+        client = protocol(server)
+        for n in range(3):
+            assert client.create(f"e{n}", pools=[("ga", 5)]).ok
+        assert is_busy(client.create("e3", pools=[("ga", 5)]))
+        assert client.event("e3").code == "noevent" and len(client.events().data) == 3
+        assert client.create("e0", pools=[("ga", 5)]).ok and client.create("e0", pools=[("ga", 6)]).code == "exists"
+        assert client.hold("e2", "u", pools=[("ga", 1)]).ok
+        client.close()
+
+
+def test_ten_thousand_events():
+    with Server(shards=2) as server:
+        client = Resp(server)
+        for first in range(0, 10000, 1000):
+            client.connection.send(b"".join(resp_request("EVENT", "CREATE", f"e{n}", "POOL", "ga", "5") for n in range(first, first + 1000)))
+            assert [client.connection.receive() for _ in range(1000)] == ["OK"] * 1000
+        assert is_busy(client.create("one-more", pools=[("ga", 5)]))
+        assert {event["id"] for event in client.events().data} == {f"e{n}" for n in range(10000)}
+        http = Http(server)
+        assert len(http.events().data) == 10000
+        assert http.hold("e9999", "u", pools=[("ga", 1)]).ok and client.event("e9999")["counts"]["held"] == 1
+        client.close()
+        http.close()
+
+
+@pytest.mark.parametrize("protocol", [Resp, Http])
+def test_seats_max(protocol):
+    with Server("--core.seats_max", 100, shards=1) as server:
+        client = protocol(server)
+        assert is_busy(client.create("large", sections=[("A", 1, 101)]))
+        assert client.event("large").code == "noevent"
+        assert client.create("most", sections=[("A", 1, 60)]).ok
+        assert is_busy(client.create("more", sections=[("A", 1, 60)], pools=[("ga", 5)]))
+        assert client.create("rest", sections=[("A", 1, 20)]).ok and client.create("pools", pools=[("ga", 500)]).ok
+        assert client.hold("rest", "u", seats=["A/1/20"]).ok and client.hold("most", "u", seats=["A/1/60"]).ok
+        client.close()
+
+
+def test_seats_max_on_several_shards():
+    """Some shards have room for their part of the event and others have not: refused as a whole, and no room is lost by it."""
+    with Server("--core.seats_max", 3000, shards=3) as server:
+        client, made = Resp(server), []
+        for n in range(30):
+            if not is_busy(client.create(f"e{n}", sections=[("A", 3, 1000)])):
+                made.append(f"e{n}")
+            else:
+                assert client.event(f"e{n}").code == "noevent"
+        assert 1 <= len(made) <= 3
+        for n in range(200):
+            is_busy(client.create(f"again{n}", sections=[("A", 4, 1000)]))
+        for name in made:
+            assert client.hold(name, "u", best=("A", 5)).ok and client.event(name)["counts"]["held"] == 5
+        client.close()
+
+
+@pytest.mark.parametrize("protocol", [Resp, Http])
+def test_event_bytes_max(protocol):
+    with Server("--core.event_bytes_max", "4KiB", shards=2) as server:
+        client = protocol(server)
+        rows = [f"r{n}x" for n in range(400)]
+        assert is_busy(client.create("large", sections=[("A", rows, [1] * 400)]))
+        assert client.event("large").code == "noevent"
+        made = 0
+        for n in range(100):
+            if is_busy(client.create(f"e{n}", pools=[("ga", 5)])):
+                break
+            made += 1
+        assert 5 <= made < 100
+        assert len(client.events().data) == made
+        assert client.hold(f"e{made - 1}", "u", pools=[("ga", 1)]).ok
+        client.close()
+
+
+@pytest.mark.parametrize("protocol", [Resp, Http])
+def test_key_bytes_max(protocol):
+    """The oldest answers are forgotten: a repetition is then a new request; younger keys still replay."""
+    with Server("--core.key_bytes_max", "4KiB", shards=1) as server:
+        client = protocol(server)
+        client.create("e", pools=[("ga", 10000)])
+        holds = [client.hold("e", "u", pools=[("ga", 1)], key=f"key-{n}")["hold"] for n in range(300)]
+        assert client.event("e")["counts"]["held"] == 300
+        assert client.hold("e", "u", pools=[("ga", 1)], key="key-299")["hold"] == holds[299]
+        assert client.hold("e", "u", pools=[("ga", 1)], key="key-0")["hold"] not in holds
+        assert client.event("e")["counts"]["held"] == 301
+        client.close()
+
+
+def test_ended_seconds_and_key_seconds():
+    with Server("--core.ended_seconds", 1, "--core.key_seconds", 1, shards=2) as server:
+        for client in (Resp(server), Http(server)):
+            event = f"e-{client.protocol}"
+            client.create(event, sections=[("A", 1, 9)], hold_seconds=60)
+            ended = client.hold(event, "u", seats=["A/1/1"])["hold"]
+            sold = client.hold(event, "u", seats=["A/1/2"])["hold"]
+            live = client.hold(event, "u", seats=["A/1/3"], key="k")["hold"]
+            assert client.release(ended, "u").ok and client.confirm(sold, "u").ok
+            assert client.get(ended)["state"] == "released"
+            assert client.hold(event, "u", seats=["A/1/3"], key="k")["hold"] == live
+            assert poll(lambda: client.get(ended).code == "nohold", 10)
+            assert client.release(ended, "u").code == "nohold"
+            assert client.get(sold)["state"] == "confirmed" and client.get(live)["state"] == "held"
+            assert poll(lambda: client.hold(event, "u", seats=["A/1/4"], key="k").ok, 10), "the key is free again"
+            client.close()
+
+
+@pytest.mark.parametrize("setting,value", [("core.operations_max", 1), ("core.operations_max", 4), ("core.batch_bytes_max", "64KiB")])
+def test_bounds_of_work_under_way(setting, value):
+    """Beyond them commands are busy, and change nothing: what was answered is what there is; tried again, all succeed."""
+    with Server(f"--{setting}", value, shards=3) as server:
+        admin = Resp(server)
+        assert admin.create("e", sections=[(name, 1, 1000) for name in "ABC"], pools=[("ga", 100000)]).ok
+        wanted = {n: dict(seats=[f"A/1/{n + 1}", f"B/1/{n + 1}", f"C/1/{n + 1}"], pools=[("ga", 1)]) for n in range(900)}
+        clients = [Resp(server) if n % 2 else Http(server) for n in range(6)]
+        for _ in range(200):
+            if not wanted:
+                break
+            tried = list(wanted)
+            for n in tried:
+                client = clients[n % 6]
+                client.connection.send(client.hold_request("e", f"u{n}", **wanted[n]))
+            for n in tried:
+                client = clients[n % 6]
+                if not is_busy(client.read(client.connection.receive(), client.hold_form)):
+                    del wanted[n]
+            assert admin.event("e")["counts"]["held"] == 4 * (900 - len(wanted))
+        assert not wanted, f"{len(wanted)} are still busy after 200 rounds"
+        assert set(admin.seats("e", "B")["1"]) == {"H", "F"} and admin.seats("e", "B")["1"].count("H") == 900
+        for client in (*clients, admin):
+            client.close()
+
+
+def test_expire_batch():
+    with Server("--core.expire_batch", 1, shards=2) as server:
+        client = Resp(server)
+        client.create("e", pools=[("ga", 3000)], hold_seconds=1)
+        client.connection.send(b"".join(client.hold_request("e", f"u{n}", pools=[("ga", 1)]) for n in range(3000)))
+        for _ in range(3000):
+            last = client.read(client.connection.receive(), client.hold_form)
+        assert poll(lambda: client.event("e")["counts"]["free"] == 3000, 10)
+        assert time.time() * 1000 >= last["deadline_ms"] - 2
+        client.close()
+
+
+def test_sizes_of_texts(server, new_id):
+    event = new_id()
+    for client in (Resp(server), Http(server)):
+        client.create(event, pools=[("ga", 100)])
+        user = client.protocol
+        hold = client.hold(event, user, pools=[("ga", 1)], key="k" * 255)["hold"]
+        assert client.hold(event, user, pools=[("ga", 1)], key="k" * 255)["hold"] == hold
+        assert client.confirm(hold, user, ref="r" * 129).code == "badrequest"
+        assert client.confirm(hold, user, ref="r" * 128).ok
+        client.close()
+    http = Http(server)
+    for size, status in ((128, 200), (129, 400)):
+        answer = http.request("GET", f"/v1/events/{event}", headers=[("X-Request-ID", "r" * size)])
+        assert answer.status == status, answer
+    for size, status in ((255, 200), (256, 400)):
+        assert http.request("POST", f"/v1/holds/{hold}/confirm", {"user": "http"}, [("Idempotency-Key", "z" * size)]).status == status
+    http.close()
+
+
+def test_shards_max():
+    code, _, text = run("serve", "--check", "--shards", 65)
+    assert code == 2 and "65" in text
+    if not SANITIZED:
+        with Server(shards=64) as server:
+            client = Http(server)
+            assert server.shards == 64 and client.create("e", sections=[("A", 64, 1024)], pools=[("ga", 640)]).ok
+            for n in range(1, 65):
+                assert client.hold("e", f"u{n}", seats=[f"A/{n}/1"], pools=[("ga", 10)]).ok
+            assert client.event("e")["counts"]["held"] == 64 * 11
+            assert client.hold("e", "w", pools=[("ga", 1)]).code == "heldout"
+            client.close()

@@ -1,0 +1,95 @@
+"""test_openapi.py - docs/openapi.yaml against the running server by a schema-driven tester: no undocumented status, no answer that
+its schema does not allow, no 5xx.
+
+schemathesis makes requests from the description alone, valid ones and broken ones. So that it also gets beyond "unknown
+event", the values of ids come from what exists: an event, its seats and pools, holds in every state; they
+are handed to it by hooks, for some of the cases.
+"""
+import os
+import pathlib
+import random
+
+import hypothesis
+import pytest
+import schemathesis
+import yaml
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from api import Http, Resp
+from server import ROOT, SANITIZED, Server
+
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_headers_conformance, response_schema_conformance]
+EXAMPLES = int(os.environ.get("HOLDFAST_EXAMPLES", "15" if SANITIZED else "60"))
+DESCRIPTION = ROOT / "docs" / "openapi.yaml"
+schema = schemathesis.openapi.from_path(str(DESCRIPTION))
+
+
+@pytest.fixture(scope="module")
+def known():
+    """A server with something on it, and the names of that."""
+    with Server(shards=2) as server:
+        resp = Resp(server)
+        resp.create("concert", sections=[("A", 20, 30), ("BOX", ["L1", "L2"], [6, 8])], pools=[("ga", 100000)], limit=10**9, opens_at_ms=1_700_000_000_000)
+        holds = []
+        for n in range(200):
+            hold = resp.hold("concert", "u1", seats=[f"A/{1 + n // 30}/{1 + n % 30}"], pools=[("ga", 1)], ttl=[1, 300][n % 2])["hold"]
+            holds.append(hold)
+            if n % 5 == 0:
+                resp.release(hold, "u1")
+            if n % 5 == 1:
+                resp.confirm(hold, "u1")
+            if n % 25 == 1:
+                resp.cancel(hold)
+        yield server, holds
+        assert resp.command("PING") == "PONG"
+        counts = resp.event("concert")["counts"]
+        assert counts["capacity"] == counts["free"] + counts["held"] + counts["sold"]
+        resp.close()
+
+
+def test_the_description_is_what_the_server_gives(known):
+    http = Http(known[0])
+    answer = http.request("GET", "/openapi.yaml")
+    assert answer.body == pathlib.Path(DESCRIPTION).read_bytes()
+    description = yaml.safe_load(answer.body)
+    assert description["openapi"].startswith("3.1")
+    promised = {
+        "/v1/events": {"get", "post"}, "/v1/events/{event}": {"get", "patch"}, "/v1/events/{event}/seats": {"get"},
+        "/v1/events/{event}/holds": {"post"}, "/v1/holds/{hold}": {"get", "delete"}, "/v1/holds/{hold}/confirm": {"post"},
+        "/v1/holds/{hold}/extend": {"post"}, "/v1/holds/{hold}/cancel": {"post"}, "/v1/events/{event}/users/{user}": {"get"},
+        "/healthz": {"get"}, "/readyz": {"get"}, "/metrics": {"get"}, "/openapi.yaml": {"get"},
+    }
+    for path, methods in promised.items():
+        assert methods <= set(description["paths"][path]), path
+    http.close()
+
+
+@schema.parametrize()
+@hypothesis.settings(
+    max_examples=EXAMPLES, deadline=None, derandomize=True, database=None,
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
+def test_every_operation(case, known):
+    server, holds = known
+    dice = random.Random(repr((case.path_parameters, case.body)))
+    if dice.random() < 0.7:  # beyond "unknown": names that exist
+        parameters = dict(case.path_parameters or {})
+        for name, values in (("event", ["concert"]), ("hold", holds), ("user", ["u1"])):
+            if name in parameters:
+                parameters[name] = dice.choice(values)
+        case.path_parameters = parameters
+        if isinstance(case.body, dict) and "user" in case.body and dice.random() < 0.8:
+            case.body = {**case.body, "user": "u1"}
+        if isinstance(case.query, dict) and "user" in case.query and dice.random() < 0.8:
+            case.query = {**case.query, "user": "u1"}
+        if isinstance(case.query, dict) and "section" in case.query and dice.random() < 0.8:
+            case.query = {**case.query, "section": "A"}
+    if case.method == "PATCH" and isinstance(case.body, dict) and case.body.get("status") == "closed":
+        case.body = {**case.body, "status": "paused"}  # final: the rest would only see `closed`
+    case.call_and_validate(base_url=f"http://127.0.0.1:{server.http[1]}", checks=CHECKS)
