@@ -8,8 +8,8 @@
 
 /* The largest JSON of a hold: names of members, ids, sixteen seats, four pools. */
 #define HOLD_JSON_SIZE_MAX                                                                                 \
-    (256 + UUID_TEXT_SIZE + EVENT_ID_SIZE_MAX + USER_ID_SIZE_MAX +                                         \
-     HOLD_SEATS_MAX * (SEAT_TEXT_SIZE_MAX + 40) + HOLD_POOLS_MAX * (NAME_SIZE_MAX + 48))
+    (200 + UUID_TEXT_SIZE + EVENT_ID_SIZE_MAX + USER_ID_SIZE_MAX +                                         \
+     HOLD_SEATS_MAX * (SEAT_TEXT_SIZE_MAX + 34) + HOLD_POOLS_MAX * (NAME_SIZE_MAX + 36))
 static_assert(HOLD_JSON_SIZE_MAX <= OUTPUT_GROW_MAX, "one reservation");
 
 /* Writes at most HOLD_JSON_SIZE_MAX bytes. */
