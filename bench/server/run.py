@@ -1,0 +1,284 @@
+#!/usr/bin/env python3
+"""The server beside its rivals, in one run on one machine: what README.md describes.
+
+usage: bench/server/run.py [--build DIR] [--repeats N] [--seconds N] [--only GROUP,...] [--json FILE] [--quick]
+
+Every measurement starts its server afresh on a free loopback port, prepares it, loads it for some seconds, and stops it.
+A repeat goes once through all measurements, so that rivals take turns; a figure is the median of the repeats. Nothing
+is asserted about figures; a server that does not start or a load with broken connections ends the run.
+"""
+import argparse
+import contextlib
+import json
+import os
+import pathlib
+import random
+import re
+import resource
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+CONNECTIONS = 50
+SECTIONS, ROWS, SEATS = 10, 1000, 1000  # ten million seats, so that nearly every hold succeeds
+SEAT = f"{{0-{SECTIONS - 1}}}/{{1-{ROWS}}}/{{1-{SEATS}}}"
+USER = "u{0-9999999}"
+IDLE = 10000
+
+# What is compared: name as the project's aims have it, figure, rival's figure, aim
+RATIOS = [
+    ("HOLD of a seat against PING, same server, pipeline 16", "holdfast memory HOLD, pipeline 16", "holdfast memory PING, pipeline 16", 0.7),
+    ("HOLD of a seat against PING, same server, pipeline 1", "holdfast memory HOLD, pipeline 1", "holdfast memory PING, pipeline 1", 0.85),
+    ("HOLD of a seat against Redis Lua, pipeline 16", "holdfast memory HOLD, pipeline 16", "redis Lua hold, pipeline 16", 10),
+    ("HOLD of a seat against Redis Lua, without pipelining", "holdfast memory HOLD, pipeline 1", "redis Lua hold, pipeline 1", 1.6),
+    ("HTTP hold against nginx return 200 to the same POST", "holdfast memory HTTP hold", "nginx return 200", 0.9),
+    ("durability journal against memory, pipeline 16", "holdfast journal HOLD, pipeline 16", "holdfast memory HOLD, pipeline 16", 0.8),
+    ("durability journal against memory, pipeline 1", "holdfast journal HOLD, pipeline 1", "holdfast memory HOLD, pipeline 1", None),
+    ("PING against Redis PING, pipeline 16", "holdfast memory PING, pipeline 16", "redis PING, pipeline 16", None),
+    ("PING against Redis PING, pipeline 1", "holdfast memory PING, pipeline 1", "redis PING, pipeline 1", None),
+    ("redis-benchmark: HOLD of a pool's unit against PING, pipeline 16", "holdfast memory HOLD pool (redis-benchmark), pipeline 16", "holdfast memory PING (redis-benchmark), pipeline 16", None),
+]
+
+
+def fail(text):
+    sys.exit(f"bench/server/run.py: {text}")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def command_output(argv, seconds):
+    """Standard output of a command that must succeed."""
+    done = subprocess.run([str(a) for a in argv], capture_output=True, text=True, timeout=seconds)
+    if done.returncode:
+        fail(f"{' '.join(map(str, argv))} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.stdout
+
+
+@contextlib.contextmanager
+def running(argv, port, log):
+    """A child that listens on a port; stopped by its own process id on the way out."""
+    with open(log, "wb") as sink:
+        child = subprocess.Popen([str(a) for a in argv], stdout=sink, stderr=sink, stdin=subprocess.DEVNULL)
+    try:
+        for _ in range(400):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            if child.poll() is not None:
+                fail(f"{argv[0]} ended at its start:\n{log.read_text(errors='replace')[-2000:]}")
+            time.sleep(0.025)
+        else:
+            fail(f"{argv[0]} does not listen on {port} after 10 s")
+        yield child
+    finally:
+        child.send_signal(signal.SIGTERM)
+        try:
+            child.wait(30)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+class Bench:
+    def __init__(self, options, work):
+        self.options, self.work = options, work
+        self.binary = pathlib.Path(options.build) / "holdfast"
+        self.figures = {}
+        self.count = 0
+
+    def note(self, name, value):
+        self.figures.setdefault(name, []).append(value)
+        print(f"  {name}: {value:,.0f}", file=sys.stderr, flush=True)
+
+    def directory(self):
+        self.count += 1
+        path = self.work / f"{self.count}"
+        path.mkdir()
+        return path
+
+    # ---- servers ----
+
+    @contextlib.contextmanager
+    def holdfast(self, durability, event=True):
+        http, resp, path = free_port(), free_port(), self.directory()
+        argv = [self.binary, "serve", "--data", path / "data", "--http", f"127.0.0.1:{http}",
+                "--resp", f"127.0.0.1:{resp}", "--shards", 1, "--durability", durability]
+        with running(argv, resp, path / "log") as child:
+            if event:
+                sections = [word for i in range(SECTIONS) for word in ("SECTION", i, ROWS, SEATS)]
+                answer = self.cli(resp, "EVENT", "CREATE", "bench", *sections, "POOL", "p", 1000000000, "HOLD", 3600)
+                if answer != "OK":
+                    fail(f"EVENT CREATE: {answer}")
+            yield child, http, resp
+        shutil.rmtree(path)
+
+    @contextlib.contextmanager
+    def redis(self):
+        port, path = free_port(), self.directory()
+        argv = ["redis-server", "--port", port, "--bind", "127.0.0.1", "--dir", path, "--save", "", "--appendonly", "no"]
+        with running(argv, port, path / "log"):
+            yield port
+        shutil.rmtree(path)
+
+    @contextlib.contextmanager
+    def nginx(self):
+        port, path = free_port(), self.directory()
+        (path / "nginx.conf").write_text((HERE / "nginx.conf").read_text().replace("PORT;", f"{port};"))
+        with running(["nginx", "-p", path, "-c", path / "nginx.conf"], port, path / "log"):
+            yield port
+        shutil.rmtree(path)
+
+    # ---- loads ----
+
+    def cli(self, port, *words):
+        return command_output(["redis-cli", "-p", port, *words], 60).strip()
+
+    def raw(self, name, port, pipeline, *words, refusals=("HELD",)):
+        """holdfast load raw: the same client whoever the server is. Holds are counted where granted."""
+        text = command_output([self.binary, "load", "raw", "--resp", f"127.0.0.1:{port}", "--connections", CONNECTIONS,
+                               "--pipeline", pipeline, "--seconds", self.options.seconds, "--requests", 1000000000,
+                               "--seed", random.getrandbits(40), "--json", "--", *words], self.options.seconds + 60)
+        result = json.loads(text)
+        strange = {word: count for word, count in result["refused"].items() if word not in refusals}
+        if strange or result["lost"]:
+            fail(f"{name}: refused with {strange}, {result['lost']} answers lost")
+        self.note(f"{name}, pipeline {pipeline}", result["holds_per_second"])
+        self.note(f"{name}, pipeline {pipeline}, p99 us", result["latency_us"]["p99"])
+
+    def redis_benchmark(self, name, port, pipeline, *words):
+        requests = max(10000, int(self.options.seconds * 300000)) if pipeline > 1 else max(5000, int(self.options.seconds * 50000))
+        text = command_output(["redis-benchmark", "-p", port, "-c", CONNECTIONS, "-P", pipeline, "-n", requests,
+                               "-r", 10000000, *words], 120)
+        found = re.search(r"throughput summary: ([\d.]+)", text)
+        if not found:
+            fail(f"{name}: redis-benchmark printed no throughput:\n{text[-500:]}")
+        self.note(f"{name} (redis-benchmark), pipeline {pipeline}", float(found[1]))
+
+    def wrk(self, name, port):
+        text = command_output(["wrk", "-t", 1, "-c", CONNECTIONS, "-d", f"{self.options.seconds}s", "--latency",
+                               "-s", HERE / "hold.lua", f"http://127.0.0.1:{port}"], self.options.seconds + 60)
+        pairs = dict(pair.split("=") for pair in text.split("figures ")[1].split())
+        figures = {key: int(value) for key, value in pairs.items()}
+        if figures["broken"] or figures["refused"] > figures["answers"] / 4:
+            fail(f"{name}: {figures}")
+        self.note(name, figures["answers"] / figures["us"] * 1e6)
+        self.note(f"{name}, p99 us", figures["p99_us"])
+
+    # ---- measurements ----
+
+    def group_resp(self):
+        for durability in ("memory", "journal"):
+            for pipeline in (16, 1):
+                with self.holdfast(durability) as (_, _, resp):
+                    if durability == "memory":
+                        self.raw("holdfast memory PING", resp, pipeline, "PING", refusals=())
+                    self.raw(f"holdfast {durability} HOLD", resp, pipeline, "HOLD", "bench", USER, "SEAT", SEAT)
+
+    def group_redis(self):
+        for pipeline in (16, 1):
+            with self.redis() as port:
+                self.raw("redis PING", port, pipeline, "PING", refusals=())
+                script = self.cli(port, "SCRIPT", "LOAD", (HERE / "hold_seat.lua").read_text())
+                self.raw("redis Lua hold", port, pipeline, "EVALSHA", script, 3, "seats", "deadlines", "users", SEAT, USER,
+                         int(time.time() * 1000) + 3600000, 1000000)
+
+    def group_tools(self):
+        for pipeline in (16, 1):
+            with self.holdfast("memory") as (_, _, resp):
+                self.redis_benchmark("holdfast memory PING", resp, pipeline, "PING")
+                self.redis_benchmark("holdfast memory HOLD pool", resp, pipeline, "HOLD", "bench", "u__rand_int__", "POOL", "p", 1)
+            with self.redis() as port:
+                self.redis_benchmark("redis PING", port, pipeline, "PING")
+
+    def group_http(self):
+        with self.holdfast("memory") as (_, http, _):
+            self.wrk("holdfast memory HTTP hold", http)
+        with self.nginx() as port:
+            self.wrk("nginx return 200", port)
+
+    def group_idle(self):
+        count = min(IDLE, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 200)
+        with self.holdfast("memory", event=False) as (child, _, resp), contextlib.ExitStack() as stack:
+            before = resident(child.pid)
+            for _ in range(count):
+                stack.enter_context(socket.create_connection(("127.0.0.1", resp), 10))
+            if self.cli(resp, "PING") != "PONG":
+                fail(f"no PONG with {count} idle connections")
+            time.sleep(0.5)
+            after = resident(child.pid)
+            self.note(f"{count} idle connections: resident KiB", after)
+            self.note(f"{count} idle connections: resident KiB more than without", after - before)
+
+
+def resident(pid):
+    return int(re.search(r"VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text())[1])
+
+
+def report(figures, ratios):
+    print(f"{'figure':64} {'median':>12} {'min':>12} {'max':>12}  runs")
+    for name, values in figures.items():
+        print(f"{name:64} {statistics.median(values):12,.0f} {min(values):12,.0f} {max(values):12,.0f}  {len(values)}")
+    print(f"\n{'ratio (of medians; least and most: of each repeat)':64} {'median':>12} {'min':>12} {'max':>12}  aim")
+    for name, ratio in ratios.items():
+        aim = f">= {ratio['aim']}" if ratio["aim"] else ""
+        print(f"{name:64} {ratio['median']:12.2f} {ratio['min']:12.2f} {ratio['max']:12.2f}  {aim}")
+
+
+def ratios_of(figures):
+    found = {}
+    for name, ours, theirs, aim in RATIOS:
+        if ours in figures and theirs in figures:
+            pairs = [a / b for a, b in zip(figures[ours], figures[theirs])]
+            found[name] = {"median": statistics.median(figures[ours]) / statistics.median(figures[theirs]),
+                           "min": min(pairs), "max": max(pairs), "aim": aim}
+    return found
+
+
+def main():
+    groups = [name.removeprefix("group_") for name in vars(Bench) if name.startswith("group_")]
+    parser = argparse.ArgumentParser(description="Holdfast beside Redis and nginx, in one run.")
+    parser.add_argument("--build", default=ROOT / "build", help="folder with the holdfast binary (build)")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=3, help="of each load (3)")
+    parser.add_argument("--only", default=",".join(groups), help=f"groups: {','.join(groups)}")
+    parser.add_argument("--json", help="write all figures to this file, too")
+    parser.add_argument("--quick", action="store_true", help="a short smoke: one repeat of one second")
+    options = parser.parse_args()
+    if options.quick:
+        options.repeats, options.seconds = 1, 1
+    chosen = options.only.split(",")
+    if not set(chosen) <= set(groups) or options.repeats < 1 or options.seconds < 1:
+        parser.error(f"expected groups among {','.join(groups)}, and repeats and seconds above 0")
+    for program in ("redis-server", "redis-cli", "redis-benchmark", "nginx", "wrk"):
+        if not shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin"):
+            fail(f"{program} is missing: apt-get install redis-server redis-tools nginx-light wrk")
+    os.environ["PATH"] += ":/usr/sbin"
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if os.getloadavg()[0] > 0.5:
+        print(f"the machine is busy (load {os.getloadavg()[0]:.1f}): these figures are not to be quoted", file=sys.stderr)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped
+    with tempfile.TemporaryDirectory(prefix="holdfast-bench.") as work:
+        bench = Bench(options, pathlib.Path(work))
+        for repeat in range(options.repeats):
+            print(f"repeat {repeat + 1} of {options.repeats}", file=sys.stderr, flush=True)
+            for group in chosen:
+                getattr(bench, f"group_{group}")()
+    ratios = ratios_of(bench.figures)
+    report(bench.figures, ratios)
+    if options.json:
+        pathlib.Path(options.json).write_text(json.dumps({"figures": bench.figures, "ratios": ratios}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
