@@ -30,12 +30,12 @@ enum command_type {
 struct seat_name {
     struct bytes section;
     struct bytes row;
-    uint32_t number;        /* from 1, at most nine digits */
+    uint32_t number; /* from 1, at most nine digits */
 };
 
 struct pool_quantity {
     struct bytes name;
-    uint32_t quantity;      /* 1 to POOL_CAPACITY_MAX */
+    uint32_t quantity; /* 1 to POOL_CAPACITY_MAX */
 };
 
 /* What EVENT SET or PATCH changes: fields named in set; at least one. */
@@ -47,7 +47,7 @@ struct event_change {
     uint32_t hold_seconds;
     uint32_t units_per_user_max;
     uint32_t pool_count;
-    struct pool_quantity pools[POOLS_MAX];      /* quantity: the new capacity */
+    struct pool_quantity pools[POOLS_MAX]; /* quantity: the new capacity */
 };
 
 /*
@@ -58,25 +58,25 @@ struct event_change {
  */
 struct command {
     enum command_type type;
-    struct bytes event;             /* HOLD, HOLDS, EVENT_SET, EVENT_GET, SEATS; empty: see event_index */
-    struct bytes user;              /* HOLD, CONFIRM, EXTEND, RELEASE, HOLDS */
-    struct bytes key;               /* idempotency key; empty: none */
-    struct bytes request_id;        /* may be empty */
-    struct bytes payment_ref;       /* CONFIRM; may be empty */
+    struct bytes event;       /* HOLD, HOLDS, EVENT_SET, EVENT_GET, SEATS; empty: see event_index */
+    struct bytes user;        /* HOLD, CONFIRM, EXTEND, RELEASE, HOLDS */
+    struct bytes key;         /* idempotency key; empty: none */
+    struct bytes request_id;  /* may be empty */
+    struct bytes payment_ref; /* CONFIRM; may be empty */
     struct trace trace;
-    struct uuid hold;               /* CONFIRM, EXTEND, RELEASE, CANCEL, HOLD_GET */
-    struct uuid replaces;           /* HOLD with has_replaces */
+    struct uuid hold;     /* CONFIRM, EXTEND, RELEASE, CANCEL, HOLD_GET */
+    struct uuid replaces; /* HOLD with has_replaces */
     bool has_replaces;
-    bool late;                      /* CONFIRM */
-    uint8_t seat_count;             /* HOLD */
-    uint8_t pool_count;             /* HOLD */
-    uint8_t best_count;             /* HOLD: seats wanted side by side; 0: none */
-    uint32_t seconds;               /* HOLD: 0 takes the event's hold_seconds. EXTEND: 1 to SECONDS_MAX */
-    uint32_t event_index;           /* EVENT_GET with an empty event: the n-th event, for listing */
-    uint32_t row_from;              /* SEATS: first row of this piece */
-    struct bytes section;           /* SEATS; HOLD with best_count */
-    const struct event_settings *settings;  /* EVENT_CREATE: stays unchanged until the reply has come */
-    const struct event_change *change;      /* EVENT_SET: likewise, with all it points to */
+    bool late;            /* CONFIRM */
+    uint8_t seat_count;   /* HOLD */
+    uint8_t pool_count;   /* HOLD */
+    uint8_t best_count;   /* HOLD: seats wanted side by side; 0: none */
+    uint32_t seconds;     /* HOLD: 0 takes the event's hold_seconds. EXTEND: 1 to SECONDS_MAX */
+    uint32_t event_index; /* EVENT_GET with an empty event: the n-th event, for listing */
+    uint32_t row_from;    /* SEATS: first row of this piece */
+    struct bytes section; /* SEATS; HOLD with best_count */
+    const struct event_settings *settings; /* EVENT_CREATE: stays unchanged until the reply has come */
+    const struct event_change *change;     /* EVENT_SET: likewise, with all it points to */
     struct seat_name seats[HOLD_SEATS_MAX];
     struct pool_quantity pools[HOLD_POOLS_MAX];
 };
@@ -94,11 +94,11 @@ const char *hold_state_word(enum hold_state state);
 
 /* A seat of an event: 6 bits section, 10 bits row, 10 bits number - 1. */
 typedef uint32_t seat_ref;
-#define SEAT_REF(section, row, number)                                                             \
-    ((seat_ref)(((uint32_t)(section) << 20) | ((uint32_t)(row) << 10) | ((uint32_t)(number) - 1)))
+#define SEAT_REF(section, row, number)                                                                     \
+    ((seat_ref)(((uint32_t)(section) << 20) | ((uint32_t)(row) << 10) | ((uint32_t)(number)-1)))
 #define SEAT_REF_SECTION(ref) ((ref) >> 20)
-#define SEAT_REF_ROW(ref) (((ref) >> 10) & 1023u)
-#define SEAT_REF_NUMBER(ref) (((ref) & 1023u) + 1)
+#define SEAT_REF_ROW(ref)     (((ref) >> 10) & 1023u)
+#define SEAT_REF_NUMBER(ref)  (((ref)&1023u) + 1)
 
 struct hold_view {
     struct uuid id;
@@ -113,7 +113,7 @@ struct hold_view {
         uint32_t version;
     } seats[HOLD_SEATS_MAX];
     struct {
-        uint32_t pool;              /* index in the event's pools */
+        uint32_t pool; /* index in the event's pools */
         uint32_t quantity;
     } pools[HOLD_POOLS_MAX];
 };
@@ -140,13 +140,13 @@ struct map_view {
     const struct event_settings *event;
     uint32_t section;
     uint32_t row_from;
-    uint32_t row_to;        /* one past the last row of this piece */
-    uint32_t row_count;     /* of the section: the map is complete when row_to == row_count */
-    const char *letters;    /* F, H or S, row after row, without separators */
+    uint32_t row_to;     /* one past the last row of this piece */
+    uint32_t row_count;  /* of the section: the map is complete when row_to == row_count */
+    const char *letters; /* F, H or S, row after row, without separators */
 };
 
 enum reply_kind {
-    REPLY_NONE = 0,         /* errors, and successes that carry nothing but OK */
+    REPLY_NONE = 0, /* errors, and successes that carry nothing but OK */
     REPLY_HOLD,
     REPLY_HOLDS,
     REPLY_EVENT,
@@ -160,41 +160,41 @@ enum figure {
     FIGURE_NEXT_DEADLINE = 1 << 2,
     FIGURE_OWN = 1 << 3,
     FIGURE_LARGEST_RUN = 1 << 4,
-    FIGURE_LIMIT = 1 << 5,          /* limit and used */
+    FIGURE_LIMIT = 1 << 5, /* limit and used */
     FIGURE_DEADLINE_MAX = 1 << 6,
     FIGURE_OPENS_AT = 1 << 7,
-    FIGURE_FIELD = 1 << 8,          /* field and expected */
+    FIGURE_FIELD = 1 << 8, /* field and expected */
 };
 
-#define REPLY_FIELD_SIZE_MAX 32
+#define REPLY_FIELD_SIZE_MAX    32
 #define REPLY_EXPECTED_SIZE_MAX 96
 
 struct reply {
     enum status status;
     enum reply_kind kind;
-    enum command_type command;      /* the command that is answered */
-    bool created;                   /* HTTP 201 instead of 200 */
-    bool replayed;                  /* the answer of an idempotency key's first use */
-    uint16_t figures;               /* enum figure */
+    enum command_type command; /* the command that is answered */
+    bool created;              /* HTTP 201 instead of 200 */
+    bool replayed;             /* the answer of an idempotency key's first use */
+    uint16_t figures;          /* enum figure */
     uint8_t unit_size;
     char unit[SEAT_TEXT_SIZE_MAX];
     uint64_t remaining;
-    uint64_t next_deadline_ms;      /* times are absolute; the encoders make *_in_ms, never below 0 */
+    uint64_t next_deadline_ms; /* times are absolute; the encoders make *_in_ms, never below 0 */
     struct uuid own;
     uint32_t largest_run;
     uint64_t limit;
-    uint64_t used;                  /* also with REPLY_HOLDS */
+    uint64_t used; /* also with REPLY_HOLDS */
     uint64_t deadline_max_ms;
     uint64_t opens_at_ms;
-    char field[REPLY_FIELD_SIZE_MAX];           /* ended by a zero */
-    char expected[REPLY_EXPECTED_SIZE_MAX];     /* ended by a zero */
-    struct hold_view hold;                      /* REPLY_HOLD */
-    struct bytes user;                          /* REPLY_HOLDS */
-    const struct event_settings *event;         /* REPLY_HOLDS */
-    uint32_t hold_count;                        /* REPLY_HOLDS: then reply_next_hold() */
-    struct bytes holds;                         /* REPLY_HOLDS: packed views */
-    const struct event_view *event_view;        /* REPLY_EVENT */
-    const struct map_view *map;                 /* REPLY_MAP */
+    char field[REPLY_FIELD_SIZE_MAX];       /* ended by a zero */
+    char expected[REPLY_EXPECTED_SIZE_MAX]; /* ended by a zero */
+    struct hold_view hold;                  /* REPLY_HOLD */
+    struct bytes user;                      /* REPLY_HOLDS */
+    const struct event_settings *event;     /* REPLY_HOLDS */
+    uint32_t hold_count;                    /* REPLY_HOLDS: then reply_next_hold() */
+    struct bytes holds;                     /* REPLY_HOLDS: packed views */
+    const struct event_view *event_view;    /* REPLY_EVENT */
+    const struct map_view *map;             /* REPLY_MAP */
 };
 
 /* Takes the next packed view off reply->holds; event and user come from the reply. False at the end. */

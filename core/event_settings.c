@@ -23,7 +23,7 @@ struct event_draft {
     struct pool_settings pools[POOLS_MAX];
     bool has_hold_seconds_max;
     uint32_t row_count;
-    struct draft_row rows[];    /* room for SECTIONS_MAX * ROWS_MAX */
+    struct draft_row rows[]; /* room for SECTIONS_MAX * ROWS_MAX */
 };
 
 #define DRAFT_HALF (sizeof(struct event_draft) + (size_t)SECTIONS_MAX * ROWS_MAX * sizeof(struct draft_row))
@@ -90,7 +90,8 @@ event_settings_find_pool(const struct event_settings *settings, struct bytes nam
 
 /* Bit 0: in ids, bit 1: in names. */
 static const uint8_t character_class[256] = {
-    ['A' ... 'Z'] = 3, ['a' ... 'z'] = 3, ['0' ... '9'] = 3, ['.'] = 3, ['_'] = 3, ['@'] = 3, ['-'] = 3, [':'] = 1,
+    ['A' ... 'Z'] = 3, ['a' ... 'z'] = 3, ['0' ... '9'] = 3, ['.'] = 3,
+    ['_'] = 3,         ['@'] = 3,         ['-'] = 3,         [':'] = 1,
 };
 
 static bool
@@ -339,7 +340,7 @@ rows_repeat(const struct row_settings *rows, uint32_t row_count)
     uint16_t slots[2 * ROWS_MAX] = {0};
     assert(row_count <= ROWS_MAX);
     for (uint32_t i = 0; i < row_count; i++) {
-        uint32_t hash = 2166136261u;    /* FNV-1a */
+        uint32_t hash = 2166136261u; /* FNV-1a */
         for (uint32_t c = 0; c < rows[i].name.size; c++)
             hash = (hash ^ (uint8_t)rows[i].name.text[c]) * 16777619u;
         uint32_t slot = hash % (2 * ROWS_MAX);
@@ -355,8 +356,8 @@ rows_repeat(const struct row_settings *rows, uint32_t row_count)
 
 /* Lays the rows behind each other, section after section, in the order they came. */
 static const char *
-draft_place_rows(const struct event_draft *draft, struct section_settings *sections, struct row_settings *rows,
-                 uint32_t *ret_row_count)
+draft_place_rows(const struct event_draft *draft, struct section_settings *sections,
+                 struct row_settings *rows, uint32_t *ret_row_count)
 {
     uint32_t fill[SECTIONS_MAX];
     uint32_t next = 0;
@@ -393,7 +394,8 @@ draft_place_rows(const struct event_draft *draft, struct section_settings *secti
 }
 
 const char *
-event_draft_end(struct event_draft *draft, const struct event_settings **ret_settings, const char **ret_expected)
+event_draft_end(struct event_draft *draft, const struct event_settings **ret_settings,
+                const char **ret_expected)
 {
     if (draft->fixed.id_size == 0) {
         *ret_expected = "the event's id";

@@ -32,10 +32,10 @@ struct name {
 
 struct section_settings {
     struct name name;
-    uint8_t regular;        /* rows are named 1, 2, ... and have row_seats seats each */
+    uint8_t regular; /* rows are named 1, 2, ... and have row_seats seats each */
     uint16_t row_count;
-    uint16_t row_seats;     /* 0 where irregular */
-    uint32_t row_first;     /* irregular: index of the first row in the rows; regular: 0 */
+    uint16_t row_seats; /* 0 where irregular */
+    uint32_t row_first; /* irregular: index of the first row in the rows; regular: 0 */
     uint32_t seat_count;
 };
 
@@ -52,15 +52,15 @@ struct row_settings {
 };
 
 struct event_settings {
-    uint32_t size;                  /* of the whole, in bytes */
-    uint32_t row_count;             /* rows of irregular sections */
+    uint32_t size;      /* of the whole, in bytes */
+    uint32_t row_count; /* rows of irregular sections */
     uint16_t section_count;
     uint16_t pool_count;
     uint32_t hold_seconds;
     uint32_t hold_seconds_max;
-    uint32_t units_per_user_max;    /* 0: no limit */
-    uint64_t opens_at_ms;           /* 0: open at once */
-    uint8_t status;                 /* enum event_status; EVENT_OPEN when created */
+    uint32_t units_per_user_max; /* 0: no limit */
+    uint64_t opens_at_ms;        /* 0: open at once */
+    uint8_t status;              /* enum event_status; EVENT_OPEN when created */
     uint8_t id_size;
     char id[EVENT_ID_SIZE_MAX];
     uint8_t zero[6];
@@ -72,9 +72,9 @@ static_assert(sizeof(struct pool_settings) == 24, "no padding");
 static_assert(sizeof(struct row_settings) == 20, "no padding");
 static_assert(sizeof(struct event_settings) == 104, "no padding");
 
-#define EVENT_SETTINGS_SIZE_MAX                                                                    \
-    (sizeof(struct event_settings) + SECTIONS_MAX * sizeof(struct section_settings) +              \
-     POOLS_MAX * sizeof(struct pool_settings) +                                                    \
+#define EVENT_SETTINGS_SIZE_MAX                                                                            \
+    (sizeof(struct event_settings) + SECTIONS_MAX * sizeof(struct section_settings) +                      \
+     POOLS_MAX * sizeof(struct pool_settings) +                                                            \
      (size_t)SECTIONS_MAX * ROWS_MAX * sizeof(struct row_settings))
 
 /* Views into the bytes; the caller keeps the settings alive. */
@@ -113,14 +113,12 @@ const char *event_draft_row(struct event_draft *draft, struct bytes section, str
                             int64_t seats, const char **ret_expected);
 const char *event_draft_pool(struct event_draft *draft, struct bytes name, int64_t capacity,
                              const char **ret_expected);
-const char *event_draft_hold_seconds(struct event_draft *draft, int64_t seconds,
-                                     const char **ret_expected);
+const char *event_draft_hold_seconds(struct event_draft *draft, int64_t seconds, const char **ret_expected);
 const char *event_draft_hold_seconds_max(struct event_draft *draft, int64_t seconds,
                                          const char **ret_expected);
 const char *event_draft_units_per_user_max(struct event_draft *draft, int64_t units,
                                            const char **ret_expected);
-const char *event_draft_opens_at(struct event_draft *draft, int64_t opens_at_ms,
-                                 const char **ret_expected);
+const char *event_draft_opens_at(struct event_draft *draft, int64_t opens_at_ms, const char **ret_expected);
 /* Applies defaults, checks the whole, and gives the settings, which lie in the draft's memory. */
 const char *event_draft_end(struct event_draft *draft, const struct event_settings **ret_settings,
                             const char **ret_expected);

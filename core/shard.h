@@ -24,20 +24,20 @@ struct shard;
 
 struct shard_settings {
     uint32_t shard_index;
-    uint32_t shard_count;           /* 1 to SHARDS_MAX */
-    uint64_t route_seed;            /* one for each data directory, the same for all shards */
-    uint64_t id_seed;               /* fresh for each shard and start: makes ids unguessable */
-    uint32_t holds_max;             /* live, confirmed and remembered ended ones; more: BUSY */
-    uint32_t users_max;             /* (event, user) pairs with a hold; more: BUSY */
-    uint32_t events_max;            /* at most EVENTS_MAX; more: BUSY */
-    uint32_t operations_max;        /* commands under way in this shard; more: BUSY */
-    uint64_t seats_max;             /* seats this shard owns; an event beyond: BUSY */
-    uint64_t event_bytes_max;       /* settings of all events; an event beyond: BUSY */
-    uint64_t key_bytes_max;         /* idempotency answers; beyond: the oldest are forgotten */
-    uint64_t batch_bytes_max;       /* records not yet taken by shard_batch(); beyond: BUSY */
-    uint64_t ended_ms;              /* how long ended holds are remembered, memory permitting */
-    uint64_t key_ms;                /* how long idempotency answers are kept, memory permitting */
-    uint32_t expire_batch;          /* holds expired in one shard_expire() at most */
+    uint32_t shard_count;     /* 1 to SHARDS_MAX */
+    uint64_t route_seed;      /* one for each data directory, the same for all shards */
+    uint64_t id_seed;         /* fresh for each shard and start: makes ids unguessable */
+    uint32_t holds_max;       /* live, confirmed and remembered ended ones; more: BUSY */
+    uint32_t users_max;       /* (event, user) pairs with a hold; more: BUSY */
+    uint32_t events_max;      /* at most EVENTS_MAX; more: BUSY */
+    uint32_t operations_max;  /* commands under way in this shard; more: BUSY */
+    uint64_t seats_max;       /* seats this shard owns; an event beyond: BUSY */
+    uint64_t event_bytes_max; /* settings of all events; an event beyond: BUSY */
+    uint64_t key_bytes_max;   /* idempotency answers; beyond: the oldest are forgotten */
+    uint64_t batch_bytes_max; /* records not yet taken by shard_batch(); beyond: BUSY */
+    uint64_t ended_ms;        /* how long ended holds are remembered, memory permitting */
+    uint64_t key_ms;          /* how long idempotency answers are kept, memory permitting */
+    uint32_t expire_batch;    /* holds expired in one shard_expire() at most */
 };
 
 /* The largest message a shard sends. */
@@ -59,8 +59,8 @@ size_t shard_size(const struct shard_settings *settings);
 
 /* Makes a shard in memory (zeroed, 64-aligned, shard_size() bytes; the caller's, and it must outlive
  * the shard). The host is copied. now_ms: milliseconds since 1970. */
-struct shard *shard_open(void *memory, const struct shard_settings *settings,
-                         const struct shard_host *host, uint64_t now_ms);
+struct shard *shard_open(void *memory, const struct shard_settings *settings, const struct shard_host *host,
+                         uint64_t now_ms);
 
 /* The time from now on, in milliseconds since 1970 by a clock that does not step. */
 void shard_time(struct shard *shard, uint64_t now_ms);
@@ -104,16 +104,16 @@ const struct event_settings *shard_event(const struct shard *shard, struct bytes
 struct shard_figures {
     uint64_t holds_live;
     uint64_t holds_confirmed;
-    uint64_t holds_ended;       /* remembered */
+    uint64_t holds_ended; /* remembered */
     uint64_t users;
     uint64_t keys;
-    uint64_t operations;        /* under way */
-    uint64_t parked;            /* messages and commands waiting for another one's end */
-    uint64_t records;           /* appended since the start */
-    uint64_t expiry_lag_ms;     /* how far the sweep is behind */
+    uint64_t operations;    /* under way */
+    uint64_t parked;        /* messages and commands waiting for another one's end */
+    uint64_t records;       /* appended since the start */
+    uint64_t expiry_lag_ms; /* how far the sweep is behind */
     uint64_t events;
-    uint64_t outcomes[STATUS_COUNT];    /* replies by status, of commands executed here */
-    uint64_t expired;           /* holds expired since the start */
+    uint64_t outcomes[STATUS_COUNT]; /* replies by status, of commands executed here */
+    uint64_t expired;                /* holds expired since the start */
 };
 void shard_figures(const struct shard *shard, struct shard_figures *ret_figures);
 

@@ -10,31 +10,31 @@
 #include <assert.h>
 
 /* Names. Longer or with other characters: BADREQUEST. */
-#define EVENT_ID_SIZE_MAX 64
-#define USER_ID_SIZE_MAX 64
-#define NAME_SIZE_MAX 16            /* section, row and pool names */
-#define SEAT_TEXT_SIZE_MAX 48       /* SECTION/ROW/NUMBER with a number of up to nine digits */
-#define KEY_SIZE_MAX 255            /* idempotency key */
-#define REQUEST_ID_SIZE_MAX 128     /* X-Request-ID */
+#define EVENT_ID_SIZE_MAX    64
+#define USER_ID_SIZE_MAX     64
+#define NAME_SIZE_MAX        16  /* section, row and pool names */
+#define SEAT_TEXT_SIZE_MAX   48  /* SECTION/ROW/NUMBER with a number of up to nine digits */
+#define KEY_SIZE_MAX         255 /* idempotency key */
+#define REQUEST_ID_SIZE_MAX  128 /* X-Request-ID */
 #define PAYMENT_REF_SIZE_MAX 128
 
 /* Events. More: BADREQUEST; the ten thousand and first event: BUSY. */
-#define EVENTS_MAX 10000
-#define SECTIONS_MAX 64
-#define ROWS_MAX 1024               /* a section */
-#define ROW_SEATS_MAX 1024
-#define POOLS_MAX 64
-#define POOL_CAPACITY_MAX 1000000000u
-#define SECONDS_MAX 2592000u        /* every ..._seconds: 1 to this */
+#define EVENTS_MAX         10000
+#define SECTIONS_MAX       64
+#define ROWS_MAX           1024 /* a section */
+#define ROW_SEATS_MAX      1024
+#define POOLS_MAX          64
+#define POOL_CAPACITY_MAX  1000000000u
+#define SECONDS_MAX        2592000u /* every ..._seconds: 1 to this */
 #define UNITS_PER_USER_MAX 1000000000u
 
 /* Holds. More: BADREQUEST. */
-#define HOLD_SEATS_MAX 16           /* those of best included */
+#define HOLD_SEATS_MAX 16 /* those of best included */
 #define HOLD_POOLS_MAX 4
 
 /* Placement. */
-#define BLOCK_SEATS_MAX 1024        /* a block is a run of whole rows of one section */
-#define SHARDS_MAX 64
+#define BLOCK_SEATS_MAX 1024 /* a block is a run of whole rows of one section */
+#define SHARDS_MAX      64
 
 static_assert(ROW_SEATS_MAX <= BLOCK_SEATS_MAX, "rows never straddle blocks");
 

@@ -1,0 +1,272 @@
+/*
+ * message.c - flattening of commands and replies, so that they can cross from shard to shard.
+ *
+ * A packed hold (little pieces, no padding, native byte order: it never leaves the process):
+ *
+ *      0  uuid        id
+ *     16  uint64      deadline_ms
+ *     24  uint8       state, seat_count, pool_count, 0
+ *     28  {uint32 ref, uint32 version}      for each seat
+ *         {uint32 pool, uint32 quantity}    for each pool
+ */
+#include "core/message.h"
+
+#include <assert.h>
+
+static_assert(HOLD_PACKED_MAX == 188, "as drawn above");
+
+/* Appends a view's bytes behind the message and makes it an offset. */
+static void
+flatten_bytes(struct message_command *message, uint32_t *size, struct bytes *view)
+{
+    if (view->size > 0)
+        memcpy((char *)message + *size, view->data, view->size);
+    view->data = (const char *)(uintptr_t)*size;
+    *size += view->size;
+}
+
+static void
+unflatten_bytes(struct message_command *message, struct bytes *view)
+{
+    view->data = (const char *)message + (uintptr_t)view->data;
+}
+
+uint32_t
+command_flatten(const struct command *command, struct message_command *ret_message)
+{
+    struct command *c = &ret_message->command;
+    uint32_t size = sizeof *ret_message;
+    *c = *command;
+    flatten_bytes(ret_message, &size, &c->event);
+    flatten_bytes(ret_message, &size, &c->user);
+    flatten_bytes(ret_message, &size, &c->key);
+    flatten_bytes(ret_message, &size, &c->request_id);
+    flatten_bytes(ret_message, &size, &c->payment_ref);
+    flatten_bytes(ret_message, &size, &c->section);
+    for (uint32_t i = 0; i < c->seat_count; i++) {
+        flatten_bytes(ret_message, &size, &c->seats[i].section);
+        flatten_bytes(ret_message, &size, &c->seats[i].row);
+    }
+    for (uint32_t i = 0; i < c->pool_count; i++)
+        flatten_bytes(ret_message, &size, &c->pools[i].name);
+    size = (size + 7) & ~7u;
+    assert(size <= COMMAND_FLAT_MAX);
+    return size;
+}
+
+void
+command_unflatten(struct message_command *message)
+{
+    struct command *c = &message->command;
+    unflatten_bytes(message, &c->event);
+    unflatten_bytes(message, &c->user);
+    unflatten_bytes(message, &c->key);
+    unflatten_bytes(message, &c->request_id);
+    unflatten_bytes(message, &c->payment_ref);
+    unflatten_bytes(message, &c->section);
+    for (uint32_t i = 0; i < c->seat_count; i++) {
+        unflatten_bytes(message, &c->seats[i].section);
+        unflatten_bytes(message, &c->seats[i].row);
+    }
+    for (uint32_t i = 0; i < c->pool_count; i++)
+        unflatten_bytes(message, &c->pools[i].name);
+}
+
+uint32_t
+hold_view_pack(const struct hold_view *view, uint8_t *ret_packed)
+{
+    uint8_t *at = ret_packed;
+    memcpy(at, &view->id, 16);
+    memcpy(at + 16, &view->deadline_ms, 8);
+    at[24] = (uint8_t)view->state;
+    at[25] = view->seat_count;
+    at[26] = view->pool_count;
+    at[27] = 0;
+    memcpy(at + 28, view->seats, view->seat_count * 8u);
+    at += 28 + view->seat_count * 8u;
+    memcpy(at, view->pools, view->pool_count * 8u);
+    return (uint32_t)(at - ret_packed) + view->pool_count * 8u;
+}
+
+static uint32_t
+hold_view_unpack(const uint8_t *packed, struct hold_view *ret_view)
+{
+    memcpy(&ret_view->id, packed, 16);
+    memcpy(&ret_view->deadline_ms, packed + 16, 8);
+    ret_view->state = packed[24];
+    ret_view->seat_count = packed[25];
+    ret_view->pool_count = packed[26];
+    assert(ret_view->seat_count <= HOLD_SEATS_MAX);
+    assert(ret_view->pool_count <= HOLD_POOLS_MAX);
+    memcpy(ret_view->seats, packed + 28, ret_view->seat_count * 8u);
+    uint32_t size = 28 + ret_view->seat_count * 8u;
+    memcpy(ret_view->pools, packed + size, ret_view->pool_count * 8u);
+    return size + ret_view->pool_count * 8u;
+}
+
+bool
+reply_next_hold(const struct reply *reply, struct bytes *cursor, struct hold_view *ret_view)
+{
+    if (cursor->data == NULL)
+        *cursor = reply->holds;
+    if (cursor->size == 0)
+        return false;
+    uint32_t size = hold_view_unpack((const uint8_t *)cursor->data, ret_view);
+    assert(size <= cursor->size);
+    ret_view->event = reply->event;
+    ret_view->user = reply->user;
+    cursor->data += size;
+    cursor->size -= size;
+    return true;
+}
+
+/* The part of a reply that has a fixed size, as it is packed. */
+struct reply_fixed {
+    uint8_t status;
+    uint8_t kind;
+    uint8_t command;
+    uint8_t created;
+    uint8_t event_size;
+    uint8_t user_size;
+    uint16_t figures;
+    uint32_t hold_count;
+    uint32_t holds_size;
+    uint64_t used;
+};
+
+struct reply_figures {
+    uint64_t remaining;
+    uint64_t next_deadline_ms;
+    uint64_t limit;
+    uint64_t deadline_max_ms;
+    uint64_t opens_at_ms;
+    struct uuid own;
+    uint32_t largest_run;
+    uint8_t unit_size;
+    char unit[SEAT_TEXT_SIZE_MAX];
+    char field[REPLY_FIELD_SIZE_MAX];
+    char expected[REPLY_EXPECTED_SIZE_MAX];
+};
+
+static_assert(sizeof(struct reply_fixed) + sizeof(struct reply_figures) + EVENT_ID_SIZE_MAX +
+                      USER_ID_SIZE_MAX + HOLD_PACKED_MAX <=
+                  REPLY_PACKED_MAX,
+              "every reply but HOLDS fits");
+
+uint32_t
+reply_pack(const struct reply *reply, uint8_t *ret_packed)
+{
+    const struct event_settings *event = NULL;
+    struct bytes user = {NULL, 0};
+    if (reply->kind == REPLY_HOLD) {
+        event = reply->hold.event;
+        user = reply->hold.user;
+    } else if (reply->kind == REPLY_HOLDS) {
+        event = reply->event;
+        user = reply->user;
+    } else {
+        assert(reply->kind == REPLY_NONE);
+    }
+    struct reply_fixed fixed = {
+        .status = (uint8_t)reply->status,
+        .kind = (uint8_t)reply->kind,
+        .command = (uint8_t)reply->command,
+        .created = reply->created,
+        .event_size = event == NULL ? 0 : event->id_size,
+        .user_size = (uint8_t)user.size,
+        .figures = reply->figures,
+        .hold_count = reply->kind == REPLY_HOLDS ? reply->hold_count : 0,
+        .holds_size = reply->kind == REPLY_HOLDS ? reply->holds.size : 0,
+        .used = reply->used,
+    };
+    uint8_t *at = ret_packed;
+    memcpy(at, &fixed, sizeof fixed);
+    at += sizeof fixed;
+    if (reply->figures != 0) {
+        struct reply_figures figures;
+        memset(&figures, 0, sizeof figures);
+        figures.remaining = reply->remaining;
+        figures.next_deadline_ms = reply->next_deadline_ms;
+        figures.limit = reply->limit;
+        figures.deadline_max_ms = reply->deadline_max_ms;
+        figures.opens_at_ms = reply->opens_at_ms;
+        figures.own = reply->own;
+        figures.largest_run = reply->largest_run;
+        if ((reply->figures & FIGURE_UNIT) != 0) {
+            figures.unit_size = reply->unit_size;
+            memcpy(figures.unit, reply->unit, reply->unit_size);
+        }
+        if ((reply->figures & FIGURE_FIELD) != 0) {
+            memcpy(figures.field, reply->field, sizeof figures.field);
+            memcpy(figures.expected, reply->expected, sizeof figures.expected);
+        }
+        memcpy(at, &figures, sizeof figures);
+        at += sizeof figures;
+    }
+    if (event != NULL)
+        memcpy(at, event->id, fixed.event_size);
+    at += fixed.event_size;
+    if (user.size > 0)
+        memcpy(at, user.data, user.size);
+    at += user.size;
+    if (reply->kind == REPLY_HOLD)
+        at += hold_view_pack(&reply->hold, at);
+    if (fixed.holds_size > 0)
+        memcpy(at, reply->holds.data, fixed.holds_size);
+    at += fixed.holds_size;
+    return (uint32_t)(at - ret_packed);
+}
+
+void
+reply_unpack(const uint8_t *packed, uint32_t size, event_find_function *find, const void *context,
+             struct reply *ret_reply)
+{
+    struct reply_fixed fixed;
+    const uint8_t *at = packed;
+    memcpy(&fixed, at, sizeof fixed);
+    at += sizeof fixed;
+    ret_reply->status = fixed.status;
+    ret_reply->kind = fixed.kind;
+    ret_reply->command = fixed.command;
+    ret_reply->created = fixed.created != 0;
+    ret_reply->replayed = false;
+    ret_reply->figures = fixed.figures;
+    ret_reply->used = fixed.used;
+    if (fixed.figures != 0) {
+        struct reply_figures figures;
+        memcpy(&figures, at, sizeof figures);
+        at += sizeof figures;
+        ret_reply->remaining = figures.remaining;
+        ret_reply->next_deadline_ms = figures.next_deadline_ms;
+        ret_reply->limit = figures.limit;
+        ret_reply->deadline_max_ms = figures.deadline_max_ms;
+        ret_reply->opens_at_ms = figures.opens_at_ms;
+        ret_reply->own = figures.own;
+        ret_reply->largest_run = figures.largest_run;
+        ret_reply->unit_size = figures.unit_size;
+        memcpy(ret_reply->unit, figures.unit, sizeof figures.unit);
+        memcpy(ret_reply->field, figures.field, sizeof figures.field);
+        memcpy(ret_reply->expected, figures.expected, sizeof figures.expected);
+    }
+    struct bytes event_id = {(const char *)at, fixed.event_size};
+    const struct event_settings *event = NULL;
+    if (fixed.event_size > 0) {
+        event = find(context, event_id);
+        assert(event != NULL);
+    }
+    at += fixed.event_size;
+    struct bytes user = {(const char *)at, fixed.user_size};
+    at += fixed.user_size;
+    if (ret_reply->kind == REPLY_HOLD) {
+        at += hold_view_unpack(at, &ret_reply->hold);
+        ret_reply->hold.event = event;
+        ret_reply->hold.user = user;
+    } else if (ret_reply->kind == REPLY_HOLDS) {
+        ret_reply->event = event;
+        ret_reply->user = user;
+        ret_reply->hold_count = fixed.hold_count;
+        ret_reply->holds = (struct bytes){(const char *)at, fixed.holds_size};
+        at += fixed.holds_size;
+    }
+    assert((size_t)(at - packed) == size);
+}

@@ -1,0 +1,281 @@
+/*
+ * record.c - appending records to the batch that fills, and reading them.
+ *
+ * The batch is bounded: a command that needs a record is refused (BUSY) while the batch has no room for it
+ * and for what must always be possible, so appending itself never fails.
+ */
+#include "core/record.h"
+
+#include <assert.h>
+
+#include "core/shard_internal.h"
+
+/* Room that commands which may be refused leave to expiry and to ends. */
+#define BATCH_RESERVE 4096
+
+bool
+record_room(const struct shard *shard, size_t size)
+{
+    return shard->batch_size + size + BATCH_RESERVE <= shard->settings.batch_bytes_max;
+}
+
+struct writer {
+    uint8_t *start;
+    uint8_t *at;
+};
+
+static void
+put(struct writer *w, const void *data, size_t size)
+{
+    if (size > 0)
+        memcpy(w->at, data, size);
+    w->at += size;
+}
+
+static struct writer
+record_begin(struct shard *shard, size_t body_size, enum record_type type, uint8_t flags,
+             const struct operation *op)
+{
+    struct writer w;
+    size_t size = sizeof(struct record_header) + sizeof(struct record_key_hashes) + body_size + 8;
+    assert(shard->batch_size + size <= shard->settings.batch_bytes_max);
+    w.start = w.at = shard->batches[shard->batch_at] + shard->batch_size;
+    bool keyed = op != NULL && op->key_used != 0;
+    struct record_header header = {
+        .type = (uint8_t)type,
+        .flags = (uint8_t)(flags | (keyed ? RECORD_KEY : 0)),
+        .sequence = shard->sequence + 1,
+        .time_ms = shard->now_ms,
+    };
+    put(&w, &header, sizeof header);
+    if (keyed) {
+        struct record_key_hashes hashes = {
+            .key = {op->key.low, op->key.high},
+            .fingerprint = {op->fingerprint.low, op->fingerprint.high},
+        };
+        put(&w, &hashes, sizeof hashes);
+    }
+    return w;
+}
+
+static uint64_t
+record_end(struct shard *shard, struct writer *w)
+{
+    while (((w->at - w->start) & 7) != 0)
+        *w->at++ = 0;
+    uint32_t size = (uint32_t)(w->at - w->start);
+    memcpy(w->start, &size, sizeof size);
+    if (shard->batch_size == 0)
+        shard->batch_sequence = shard->sequence + 1;
+    shard->batch_size += size;
+    shard->records++;
+    return ++shard->sequence;
+}
+
+/* The record of what an operation did to a hold: placed, confirmed, extended, released, cancelled. */
+uint64_t
+record_hold(struct shard *shard, uint32_t slot, const struct operation *op)
+{
+    static const uint8_t types[] = {
+        [COMMAND_HOLD] = RECORD_HOLD_PLACED,      [COMMAND_CONFIRM] = RECORD_HOLD_CONFIRMED,
+        [COMMAND_EXTEND] = RECORD_HOLD_EXTENDED,  [COMMAND_RELEASE] = RECORD_HOLD_RELEASED,
+        [COMMAND_CANCEL] = RECORD_HOLD_CANCELLED,
+    };
+    struct hold *hold = hold_at(shard, slot);
+    const struct unit_line *lines = hold_lines(shard, hold);
+    bool placed = op->command == COMMAND_HOLD;
+    uint8_t flags = 0;
+    if (op->late)
+        flags |= RECORD_LATE;
+    struct record_hold body = {
+        .id = hold->id,
+        .deadline_ms = hold->wheel.deadline_ms,
+        .start_ms = hold->start_ms,
+        .trace = op->trace,
+        .request_id_size = op->request_id_size,
+        .payment_ref_size = op->payment_ref_size,
+    };
+    struct bytes event = {NULL, 0};
+    struct bytes user = {NULL, 0};
+    if (placed) {
+        const struct event_settings *settings = event_at(shard, hold->event)->settings;
+        event = (struct bytes){settings->id, settings->id_size};
+        user = user_name(shard, user_at(shard, hold->user));
+        body.event_size = (uint8_t)event.size;
+        body.user_size = (uint8_t)user.size;
+        body.pool_count = hold->pool_count;
+        if (op->replaced != SLAB_NONE) {
+            flags |= RECORD_REPLACES;
+            body.replaces = op->replaced_id;
+        }
+    }
+    if (placed || op->late)
+        body.seat_count = hold->seat_count;
+    struct writer w = record_begin(shard, 1024, types[op->command], flags, op);
+    put(&w, &body, sizeof body);
+    put(&w, event.data, event.size);
+    put(&w, user.data, user.size);
+    put(&w, op->request_id, op->request_id_size);
+    put(&w, op->payment_ref, op->payment_ref_size);
+    for (uint32_t i = 0; i < body.seat_count; i++) {
+        struct record_seat seat = {lines[i].a, lines[i].b};
+        put(&w, &seat, sizeof seat);
+    }
+    for (uint32_t i = 0; i < body.pool_count; i++) {
+        const struct unit_line *line = &lines[hold->seat_count + i];
+        struct record_pool pool = {line->b >> 26, line->a};
+        put(&w, &pool, sizeof pool);
+    }
+    return record_end(shard, &w);
+}
+
+uint64_t
+record_expired(struct shard *shard, uint32_t slot)
+{
+    struct writer w = record_begin(shard, sizeof(struct uuid), RECORD_HOLD_EXPIRED, 0, NULL);
+    put(&w, &hold_at(shard, slot)->id, sizeof(struct uuid));
+    return record_end(shard, &w);
+}
+
+uint64_t
+record_event(struct shard *shard, const struct event_settings *settings, const struct operation *op)
+{
+    struct writer w = record_begin(shard, settings->size, RECORD_EVENT_CREATED, 0, op);
+    put(&w, settings, settings->size);
+    return record_end(shard, &w);
+}
+
+uint64_t
+record_change(struct shard *shard, const struct event *event, const struct operation *op)
+{
+    const struct event_settings *settings = event->settings;
+    struct record_change change = {
+        .event_size = settings->id_size,
+        .status = event->status_next,
+        .pool_count = settings->pool_count,
+        .hold_seconds = event->hold_seconds_next,
+        .units_per_user_max = event->units_per_user_max_next,
+    };
+    memcpy(change.event, settings->id, settings->id_size);
+    struct writer w = record_begin(shard, sizeof change + POOLS_MAX * 4, RECORD_EVENT_CHANGED, 0, op);
+    put(&w, &change, sizeof change);
+    for (uint32_t i = 0; i < settings->pool_count; i++)
+        put(&w, &event->pools[i].capacity_next, sizeof(uint32_t));
+    return record_end(shard, &w);
+}
+
+uint64_t
+record_key(struct shard *shard, const struct operation *op, const struct reply *reply)
+{
+    uint8_t packed[REPLY_PACKED_MAX];
+    struct record_key body = {.route = op->route, .reply_size = reply_pack(reply, packed)};
+    struct writer w = record_begin(shard, sizeof body + body.reply_size, RECORD_KEY_KEPT, 0, op);
+    put(&w, &body, sizeof body);
+    put(&w, packed, body.reply_size);
+    return record_end(shard, &w);
+}
+
+/* Takes `size` bytes off the front of a view, or fails. */
+static const uint8_t *
+take(struct bytes *rest, size_t size)
+{
+    const uint8_t *at = (const uint8_t *)rest->data;
+    if (size > rest->size)
+        return NULL;
+    rest->data += size;
+    rest->size -= (uint32_t)size;
+    return at;
+}
+
+static bool
+take_text(struct bytes *rest, uint32_t size, struct bytes *ret_text)
+{
+    const uint8_t *at = take(rest, size);
+    *ret_text = (struct bytes){(const char *)at, size};
+    return at != NULL;
+}
+
+static bool
+decode_hold(struct bytes *rest, struct record *ret_record)
+{
+    struct record_hold *hold = &ret_record->hold;
+    const uint8_t *at = take(rest, sizeof *hold);
+    if (at == NULL)
+        return false;
+    memcpy(hold, at, sizeof *hold);
+    if (hold->seat_count > HOLD_SEATS_MAX || hold->pool_count > HOLD_POOLS_MAX ||
+        hold->event_size > EVENT_ID_SIZE_MAX || hold->user_size > USER_ID_SIZE_MAX)
+        return false;
+    if (!take_text(rest, hold->event_size, &ret_record->event) ||
+        !take_text(rest, hold->user_size, &ret_record->user) ||
+        !take_text(rest, hold->request_id_size, &ret_record->request_id) ||
+        !take_text(rest, hold->payment_ref_size, &ret_record->payment_ref))
+        return false;
+    ret_record->seats = take(rest, hold->seat_count * sizeof(struct record_seat));
+    if (ret_record->seats == NULL)
+        return false;
+    ret_record->pools = take(rest, hold->pool_count * sizeof(struct record_pool));
+    return ret_record->pools != NULL;
+}
+
+static bool
+decode_body(struct bytes *rest, struct record *ret_record)
+{
+    const uint8_t *at;
+    switch (ret_record->header->type) {
+    case RECORD_EVENT_CREATED:
+        ret_record->settings = (const struct event_settings *)rest->data;
+        at = take(rest, sizeof *ret_record->settings);
+        return at != NULL && ret_record->settings->size >= sizeof *ret_record->settings &&
+               take(rest, ret_record->settings->size - sizeof *ret_record->settings) != NULL;
+    case RECORD_EVENT_CHANGED:
+        at = take(rest, sizeof *ret_record->change);
+        if (at == NULL)
+            return false;
+        ret_record->change = (const struct record_change *)at;
+        ret_record->capacities = take(rest, ret_record->change->pool_count * sizeof(uint32_t));
+        return ret_record->capacities != NULL && ret_record->change->event_size <= EVENT_ID_SIZE_MAX;
+    case RECORD_HOLD_EXPIRED:
+        at = take(rest, sizeof(struct uuid));
+        if (at == NULL)
+            return false;
+        memcpy(&ret_record->hold.id, at, sizeof(struct uuid));
+        return true;
+    case RECORD_KEY_KEPT:
+        at = take(rest, sizeof ret_record->key_kept);
+        if (at == NULL)
+            return false;
+        memcpy(&ret_record->key_kept, at, sizeof ret_record->key_kept);
+        ret_record->reply = take(rest, ret_record->key_kept.reply_size);
+        return ret_record->reply != NULL && ret_record->key != NULL;
+    case RECORD_HOLD_PLACED:
+    case RECORD_HOLD_CONFIRMED:
+    case RECORD_HOLD_RELEASED:
+    case RECORD_HOLD_EXTENDED:
+    case RECORD_HOLD_CANCELLED:
+        return decode_hold(rest, ret_record);
+    default:
+        return false;
+    }
+}
+
+bool
+record_decode(const uint8_t *data, size_t size, struct record *ret_record)
+{
+    assert(((uintptr_t)data & 7) == 0);
+    if (size < sizeof(struct record_header))
+        return false;
+    memset(ret_record, 0, sizeof *ret_record);
+    ret_record->header = (const struct record_header *)data;
+    if (ret_record->header->size < sizeof(struct record_header) || ret_record->header->size > size ||
+        (ret_record->header->size & 7) != 0)
+        return false;
+    struct bytes rest = {(const char *)data + sizeof(struct record_header),
+                         ret_record->header->size - (uint32_t)sizeof(struct record_header)};
+    if ((ret_record->header->flags & RECORD_KEY) != 0) {
+        ret_record->key = (const struct record_key_hashes *)take(&rest, sizeof *ret_record->key);
+        if (ret_record->key == NULL)
+            return false;
+    }
+    return decode_body(&rest, ret_record) && rest.size < 8;
+}

@@ -1,0 +1,113 @@
+/*
+ * route.c - hashing of names, and UUIDv7 ids that carry the route of their owner.
+ *
+ * An id finds its shard whatever the shard count is: the route is 16 bits of a hash, and the shard is
+ * route16 * shard_count >> 16. See also: docs/architecture.md, "Sharding".
+ */
+#include "core/route.h"
+
+#include <assert.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+uint64_t
+route_hash(uint64_t seed, struct bytes name)
+{
+    return XXH3_64bits_withSeed(name.data, name.size, seed);
+}
+
+/* The finaliser of SplitMix64 (Steele, Lea, Flood 2014), as a mix of two words. */
+uint64_t
+route_hash_part(uint64_t hash, uint64_t part)
+{
+    uint64_t z = hash + 0x9e3779b97f4a7c15u * (part + 1);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+struct uuid
+uuid_make(uint64_t now_ms, uint64_t seed, uint64_t counter, uint16_t route)
+{
+    assert(now_ms < (uint64_t)1 << 48);
+    uint64_t random = XXH3_64bits_withSeed(&counter, sizeof counter, seed) >> 18;
+    uint64_t high = now_ms << 16 | 0x7000u | (counter & 0xfffu);
+    uint64_t low = (uint64_t)2 << 62 | (uint64_t)route << 46 | random;
+    struct uuid id;
+    high = __builtin_bswap64(high);
+    low = __builtin_bswap64(low);
+    memcpy(id.byte, &high, 8);
+    memcpy(id.byte + 8, &low, 8);
+    return id;
+}
+
+static uint64_t
+uuid_low(const struct uuid *id)
+{
+    uint64_t low;
+    memcpy(&low, id->byte + 8, 8);
+    return __builtin_bswap64(low);
+}
+
+uint16_t
+uuid_route16(const struct uuid *id)
+{
+    return (uint16_t)(uuid_low(id) >> 46);
+}
+
+uint64_t
+uuid_hash(const struct uuid *id)
+{
+    return uuid_low(id);
+}
+
+static int
+hex_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return -1;
+}
+
+bool
+uuid_parse(struct bytes text, struct uuid *ret_id)
+{
+    struct uuid id;
+    uint32_t at = 0;
+    if (text.size != UUID_TEXT_SIZE)
+        return false;
+    for (uint32_t i = 0; i < sizeof id.byte; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10) {
+            if (text.data[at++] != '-')
+                return false;
+        }
+        int high = hex_value(text.data[at++]);
+        int low = hex_value(text.data[at++]);
+        if (high < 0 || low < 0)
+            return false;
+        id.byte[i] = (uint8_t)(high << 4 | low);
+    }
+    if (id.byte[6] >> 4 != 7 || id.byte[8] >> 6 != 2)
+        return false;
+    *ret_id = id;
+    return true;
+}
+
+void
+uuid_format(const struct uuid *id, char *ret_text)
+{
+    static const char digits[] = "0123456789abcdef";
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < sizeof id->byte; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10)
+            ret_text[at++] = '-';
+        ret_text[at++] = digits[id->byte[i] >> 4];
+        ret_text[at++] = digits[id->byte[i] & 15];
+    }
+    assert(at == UUID_TEXT_SIZE);
+}

@@ -1,0 +1,491 @@
+/*
+ * seat_map.c - the seats of the blocks this shard owns: reserve, settle, best choice, letters.
+ *
+ *             reserve (final)
+ *     free ──────────────────────▶ held ──sell──▶ sold
+ *      ▲ │                          ▲  │           │
+ *      │ └─reserve──▶ reserved ─────┘  │           │
+ *      │   abort │      commit         │           │
+ *      └─────────┴────────free─────────┴───────────┘
+ *
+ * Reserved is between the shards only: an undecided hold of several owners has the seat. Nobody is told
+ * so: counts and letters show it free, and who asks for it waits until it is decided.
+ *
+ * Versions: reserve() promises version + 1 and stores it only when the seat becomes held or sold, so an
+ * aborted reservation leaves no trace. From then on the hold's home counts (confirm, release, expire) and
+ * hands the version back with the seat; a version that would fall is a defect and is asserted.
+ *
+ * Best seats. A run is a maximal row of adjacent free seats. Taking n out of a run of length L leaves no
+ * orphan (a single free seat) exactly if n == L, or n <= L - 2: put to one end it leaves L - n >= 2. Each
+ * block remembers the n for which it has such a choice and its longest run, so a section is searched by
+ * reading two words a block. The row's choice is the one nearest to its middle; of two equally near, the
+ * one with the lower number.
+ */
+#include "core/shard_internal.h"
+
+#include <assert.h>
+
+static bool
+bit_get(const uint64_t *bits, uint32_t i)
+{
+    return (bits[i / 64] >> (i % 64) & 1) != 0;
+}
+
+static void
+bit_set(uint64_t *bits, uint32_t i)
+{
+    bits[i / 64] |= (uint64_t)1 << (i % 64);
+}
+
+static void
+bit_clear(uint64_t *bits, uint32_t i)
+{
+    bits[i / 64] &= ~((uint64_t)1 << (i % 64));
+}
+
+/* Deadlines are kept as 32 bits: a hold ends within 30 days, and what is overdue is swept long before ten
+ * days have passed, so one of 49 days' worth of milliseconds is meant. */
+#define DEADLINE_BACK_MS (10u * 86400u * 1000u)
+
+static uint64_t
+deadline_whole(uint64_t now_ms, uint32_t low)
+{
+    uint64_t base = now_ms < DEADLINE_BACK_MS ? 0 : now_ms - DEADLINE_BACK_MS;
+    return base + (uint32_t)(low - (uint32_t)base);
+}
+
+static_assert((uint64_t)SECONDS_MAX * 1000 + DEADLINE_BACK_MS < (uint64_t)UINT32_MAX,
+              "32 bits tell deadlines apart");
+
+void
+block_open(struct block *block)
+{
+    assert(block->seat_count <= BLOCK_SEATS_MAX);
+    for (uint32_t i = 0; i < block->seat_count; i++)
+        bit_set(block->free, i);
+    block->free_count = block->seat_count;
+    block->runs_stale = true;
+    block->next_deadline_ms = UINT64_MAX;
+}
+
+static struct block *
+seat_block(const struct event *event, seat_ref ref, uint32_t *ret_index)
+{
+    uint32_t number = event_seat_block(event, ref, ret_index);
+    struct block *block = &event->own_blocks[event->block_own[number]];
+    assert(block->number == number);
+    assert(*ret_index < block->seat_count);
+    return block;
+}
+
+uint32_t
+seat_version(const struct event *event, seat_ref ref)
+{
+    uint32_t i;
+    return seat_block(event, ref, &i)->seats[i].version;
+}
+
+enum status
+seat_try(const struct shard *shard, const struct event *event, seat_ref ref, uint32_t *ret_hold,
+         uint64_t *ret_deadline_ms)
+{
+    uint32_t i;
+    const struct block *block = seat_block(event, ref, &i);
+    if (bit_get(block->free, i))
+        return STATUS_OK;
+    if (bit_get(block->reserved, i))
+        return STATUS_BUSY;
+    if (bit_get(block->sold, i))
+        return STATUS_SOLD;
+    *ret_hold = block->seats[i].hold;
+    *ret_deadline_ms = deadline_whole(shard->now_ms, block->seats[i].deadline_low);
+    return STATUS_HELD;
+}
+
+uint32_t
+seat_reserve(struct event *event, seat_ref ref, uint32_t hold, uint64_t deadline_ms)
+{
+    uint32_t i;
+    struct block *block = seat_block(event, ref, &i);
+    assert(PLANTED(PLANT_CHECK_THEN_ACT) || bit_get(block->free, i));
+    assert(block->seats[i].version < UINT32_MAX);
+    bit_clear(block->free, i);
+    bit_set(block->reserved, i);
+    block->free_count--;
+    block->reserved_count++;
+    block->runs_stale = true;
+    block->seats[i].hold = hold;
+    block->seats[i].deadline_low = (uint32_t)deadline_ms;
+    return block->seats[i].version + (PLANTED(PLANT_VERSION_NOT_RAISED) ? 0 : 1);
+}
+
+/* A deadline joins or leaves the block's held seats. */
+static void
+deadline_note(struct block *block, bool joins, uint64_t now_or_deadline_ms)
+{
+    if (!joins)
+        block->deadline_stale = true;
+    else if (!block->deadline_stale && now_or_deadline_ms < block->next_deadline_ms)
+        block->next_deadline_ms = now_or_deadline_ms;
+}
+
+static void
+version_set(struct seat *seat, uint32_t version)
+{
+    assert(PLANTED(PLANT_VERSION_NOT_RAISED) || version > seat->version);
+    seat->version = version;
+}
+
+/* Held or sold -> free. */
+static void
+seat_free(struct block *block, uint32_t i, uint32_t action, uint32_t version)
+{
+    assert(!bit_get(block->free, i));
+    assert(!bit_get(block->reserved, i));
+    assert(bit_get(block->sold, i) == (action == SETTLE_FREE_SOLD));
+    if (action == SETTLE_FREE_SOLD) {
+        bit_clear(block->sold, i);
+        block->sold_count--;
+    }
+    bit_set(block->free, i);
+    block->free_count++;
+    block->runs_stale = true;
+    deadline_note(block, false, 0);
+    version_set(&block->seats[i], version);
+}
+
+void
+seat_settle(struct event *event, seat_ref ref, uint32_t action, uint32_t version, uint32_t hold,
+            uint64_t deadline_ms)
+{
+    uint32_t i;
+    struct block *block = seat_block(event, ref, &i);
+    struct seat *seat = &block->seats[i];
+    switch (action) {
+    case SETTLE_COMMIT:
+        assert(bit_get(block->reserved, i));
+        bit_clear(block->reserved, i);
+        block->reserved_count--;
+        seat->hold = hold;
+        seat->deadline_low = (uint32_t)deadline_ms;
+        version_set(seat, version);
+        deadline_note(block, true, deadline_ms);
+        break;
+    case SETTLE_ABORT:
+        assert(bit_get(block->reserved, i));
+        bit_clear(block->reserved, i);
+        bit_set(block->free, i);
+        block->reserved_count--;
+        block->free_count++;
+        block->runs_stale = true;
+        break;
+    case SETTLE_SELL:
+    case SETTLE_SELL_RESERVED:
+        assert(!bit_get(block->free, i));
+        assert(!bit_get(block->sold, i));
+        assert(bit_get(block->reserved, i) == (action == SETTLE_SELL_RESERVED));
+        if (action == SETTLE_SELL_RESERVED) {
+            bit_clear(block->reserved, i);
+            block->reserved_count--;
+        }
+        bit_set(block->sold, i);
+        block->sold_count++;
+        deadline_note(block, false, 0);
+        version_set(seat, version);
+        break;
+    case SETTLE_MOVE:
+        assert(!bit_get(block->free, i));
+        assert(!bit_get(block->sold, i));
+        seat->hold = hold;
+        seat->deadline_low = (uint32_t)deadline_ms;
+        if (version != seat->version)
+            version_set(seat, version);
+        deadline_note(block, false, 0);
+        break;
+    default:
+        seat_free(block, i, action, version);
+        break;
+    }
+}
+
+void
+seat_restore(struct event *event, seat_ref ref, enum hold_state state, uint32_t version, uint32_t hold,
+             uint64_t deadline_ms)
+{
+    uint32_t i;
+    struct block *block = seat_block(event, ref, &i);
+    struct seat *seat = &block->seats[i];
+    if (version > seat->version)
+        seat->version = version;
+    if (state != HOLD_HELD && state != HOLD_CONFIRMED)
+        return;
+    assert(bit_get(block->free, i)); /* R3: no seat has two live holds, whatever survived */
+    bit_clear(block->free, i);
+    block->free_count--;
+    block->runs_stale = true;
+    block->deadline_stale = true;
+    if (state == HOLD_CONFIRMED) {
+        bit_set(block->sold, i);
+        block->sold_count++;
+    } else {
+        seat->hold = hold;
+        seat->deadline_low = (uint32_t)deadline_ms;
+    }
+}
+
+/* The first bit of this value in [from, to), or to. */
+static uint32_t
+bits_next(const uint64_t *bits, uint32_t from, uint32_t to, bool value)
+{
+    while (from < to) {
+        uint64_t word = (value ? bits[from / 64] : ~bits[from / 64]) >> (from % 64);
+        if (word != 0) {
+            uint32_t at = from + (uint32_t)__builtin_ctzll(word);
+            return at < to ? at : to;
+        }
+        from = (from / 64 + 1) * 64;
+    }
+    return to;
+}
+
+/* Finds the next run of free seats of a row at or after *at. */
+static bool
+next_run(const struct block *block, uint32_t row_start, uint32_t row_seats, uint32_t *at,
+         uint32_t *ret_length)
+{
+    uint32_t row_end = row_start + row_seats;
+    uint32_t first = bits_next(block->free, row_start + *at, row_end, true);
+    if (first == row_end)
+        return false;
+    *at = first - row_start;
+    *ret_length = bits_next(block->free, first, row_end, false) - first;
+    return true;
+}
+
+static void
+runs_refresh(const struct event *event, struct block *block)
+{
+    uint32_t start = 0;
+    block->runs_stale = false;
+    block->whole_runs = 0;
+    block->largest_run = 0;
+    for (uint32_t r = 0; r < block->row_count; r++) {
+        uint32_t seats = section_row_seats(event->settings, block->section, block->row_first + r);
+        uint32_t length;
+        for (uint32_t at = 0; next_run(block, start, seats, &at, &length); at += length) {
+            if (length > block->largest_run)
+                block->largest_run = (uint16_t)length;
+            if (length <= HOLD_SEATS_MAX)
+                block->whole_runs |= (uint16_t)(1u << (length - 1));
+            if (length > 2) {
+                uint32_t upto = length - 2 < HOLD_SEATS_MAX ? length - 2 : HOLD_SEATS_MAX;
+                block->whole_runs |= (uint16_t)((1u << upto) - 1);
+            }
+        }
+        start += seats;
+    }
+}
+
+static bool
+block_has_choice(const struct block *block, uint32_t count, bool orphans)
+{
+    if (orphans)
+        return block->largest_run >= count;
+    return (block->whole_runs >> (count - 1) & 1) != 0;
+}
+
+/* The start within one run that is nearest to the row's middle, and twice its distance (so that it is
+ * whole); false: every start leaves an orphan. Only the second and the last but one start can leave one, so
+ * the nearest good start is near the ideal one, or at an end. */
+static bool
+run_best(uint32_t row_seats, uint32_t at, uint32_t length, uint32_t count, bool orphans,
+         uint32_t *ret_start, uint32_t *ret_distance)
+{
+    if (length < count)
+        return false;
+    uint32_t last = at + length - count;
+    uint32_t ideal = row_seats > count ? (row_seats - count) / 2 : 0;
+    if (ideal < at)
+        ideal = at;
+    if (ideal > last)
+        ideal = last;
+    uint32_t from = ideal >= at + 2 ? ideal - 2 : at;
+    uint32_t to = ideal + 3 <= last ? ideal + 3 : last;
+    uint32_t candidates[8] = {at};
+    uint32_t candidate_count = 1;
+    for (uint32_t start = from; start <= to; start++)
+        candidates[candidate_count++] = start;
+    candidates[candidate_count++] = last;
+
+    uint32_t best = UINT32_MAX;
+    for (uint32_t i = 0; i < candidate_count; i++) {
+        uint32_t start = candidates[i];
+        if (!orphans && (start == at + 1 || start + 1 == last))
+            continue;
+        int32_t twice = (int32_t)(2 * start + count) - (int32_t)row_seats;
+        uint32_t distance = (uint32_t)(twice < 0 ? -twice : twice);
+        if (best == UINT32_MAX || distance < *ret_distance || (distance == *ret_distance && start < best)) {
+            best = start;
+            *ret_distance = distance;
+        }
+    }
+    *ret_start = best;
+    return best != UINT32_MAX;
+}
+
+bool
+block_best(const struct event *event, const struct block *block, uint32_t count, bool orphans,
+           seat_ref *ret_first)
+{
+    uint32_t start = 0;
+    assert(count >= 1);
+    assert(count <= HOLD_SEATS_MAX);
+    for (uint32_t r = 0; r < block->row_count; r++) {
+        uint32_t seats = section_row_seats(event->settings, block->section, block->row_first + r);
+        uint32_t best = UINT32_MAX;
+        uint32_t best_distance = UINT32_MAX;
+        uint32_t length;
+        for (uint32_t at = 0; next_run(block, start, seats, &at, &length); at += length) {
+            uint32_t run_start = 0;
+            uint32_t distance = 0;
+            if (run_best(seats, at, length, count, orphans, &run_start, &distance) &&
+                distance < best_distance) {
+                best = run_start;
+                best_distance = distance;
+            }
+        }
+        if (best != UINT32_MAX) {
+            *ret_first = SEAT_REF(block->section, block->row_first + r, best + 1);
+            return true;
+        }
+        start += seats;
+    }
+    return false;
+}
+
+static void
+deadline_refresh(const struct shard *shard, struct block *block)
+{
+    block->deadline_stale = false;
+    block->next_deadline_ms = UINT64_MAX;
+    for (uint32_t i = 0; i < block->seat_count; i++) {
+        if (bit_get(block->free, i) || bit_get(block->sold, i) || bit_get(block->reserved, i))
+            continue;
+        uint64_t deadline = deadline_whole(shard->now_ms, block->seats[i].deadline_low);
+        if (deadline < block->next_deadline_ms)
+            block->next_deadline_ms = deadline;
+    }
+}
+
+void
+section_look_open(struct section_look *look)
+{
+    memset(look, 0, sizeof *look);
+    look->block = look->block_orphans = UINT32_MAX;
+    look->next_deadline_ms = UINT64_MAX;
+}
+
+void
+section_look_merge(struct section_look *look, const struct section_look *other)
+{
+    look->free += other->free;
+    look->held += other->held;
+    look->sold += other->sold;
+    look->reserved += other->reserved;
+    if (other->largest_run > look->largest_run)
+        look->largest_run = other->largest_run;
+    if (other->block < look->block)
+        look->block = other->block;
+    if (other->block_orphans < look->block_orphans)
+        look->block_orphans = other->block_orphans;
+    if (other->next_deadline_ms < look->next_deadline_ms)
+        look->next_deadline_ms = other->next_deadline_ms;
+}
+
+void
+section_look_add(struct shard *shard, struct event *event, uint32_t section, uint32_t best_count,
+                 struct section_look *look)
+{
+    const struct section *s = &event->sections[section];
+    for (uint32_t i = s->own_first; i < s->own_first + s->own_count; i++) {
+        struct block *block = &event->own_blocks[i];
+        if (block->runs_stale)
+            runs_refresh(event, block);
+        if (block->deadline_stale)
+            deadline_refresh(shard, block);
+        uint32_t taken = block->free_count + block->reserved_count + block->sold_count;
+        assert(taken <= block->seat_count);
+        look->free += block->free_count + block->reserved_count;
+        look->reserved += block->reserved_count;
+        look->sold += block->sold_count;
+        look->held += block->seat_count - taken;
+        if (block->largest_run > look->largest_run)
+            look->largest_run = block->largest_run;
+        if (block->next_deadline_ms < look->next_deadline_ms)
+            look->next_deadline_ms = block->next_deadline_ms;
+        if (best_count == 0)
+            continue;
+        if (look->block == UINT32_MAX && block_has_choice(block, best_count, false))
+            look->block = block->number;
+        if (look->block_orphans == UINT32_MAX && block_has_choice(block, best_count, true))
+            look->block_orphans = block->number;
+    }
+}
+
+uint32_t
+section_letters(const struct event *event, uint32_t section, uint32_t row_from, uint32_t row_to,
+                char *ret_letters)
+{
+    uint32_t count = 0;
+    for (uint32_t row = row_from; row < row_to; row++) {
+        uint32_t start;
+        uint32_t number = event_seat_block(event, SEAT_REF(section, row, 1), &start);
+        uint32_t own = event->block_own[number];
+        if (own >= event->own_block_count || event->own_blocks[own].number != number)
+            continue;
+        const struct block *block = &event->own_blocks[own];
+        uint32_t seats = section_row_seats(event->settings, section, row);
+        for (uint32_t i = start; i < start + seats; i++) {
+            char letter = 'H';
+            if (bit_get(block->free, i) || bit_get(block->reserved, i))
+                letter = 'F';
+            else if (bit_get(block->sold, i))
+                letter = 'S';
+            ret_letters[count++] = letter;
+        }
+    }
+    return count;
+}
+
+void
+block_check(const struct shard *shard, const struct event *event, const struct block *block)
+{
+    uint32_t free = 0;
+    uint32_t reserved = 0;
+    uint32_t sold = 0;
+    uint64_t first = UINT64_MAX;
+    for (uint32_t i = 0; i < block->seat_count; i++) {
+        bool f = bit_get(block->free, i);
+        bool r = bit_get(block->reserved, i);
+        bool s = bit_get(block->sold, i);
+        assert(f + r + s <= 1);
+        free += f;
+        reserved += r;
+        sold += s;
+        if (f + r + s == 0) {
+            uint64_t deadline = deadline_whole(shard->now_ms, block->seats[i].deadline_low);
+            if (deadline < first)
+                first = deadline;
+        }
+    }
+    assert(free == block->free_count);
+    assert(reserved == block->reserved_count);
+    assert(sold == block->sold_count);
+    assert(block->deadline_stale || block->next_deadline_ms == first);
+    if (!block->runs_stale) {
+        struct block copy = *block;
+        runs_refresh(event, &copy);
+        assert(copy.largest_run == block->largest_run);
+        assert(copy.whole_runs == block->whole_runs);
+    }
+}
