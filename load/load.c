@@ -128,7 +128,7 @@ load_done(struct load *load)
 }
 
 struct progress {
-    uint64_t asked, answered, held;
+    uint64_t answered, held;
 };
 
 static struct progress
@@ -137,7 +137,6 @@ progress_now(const struct load *load)
     struct progress progress = {0};
     for (uint32_t i = 0; i < load->options.threads; i++) {
         const struct tally *tally = &load->workers[i].tally;
-        progress.asked += atomic_load_explicit(&tally->asked, memory_order_relaxed);
         progress.answered += atomic_load_explicit(&tally->answered, memory_order_relaxed);
         progress.held += atomic_load_explicit(&tally->held, memory_order_relaxed);
     }
@@ -147,9 +146,12 @@ progress_now(const struct load *load)
 static void
 progress_show(const struct load *load, struct progress progress, double rate, bool terminal)
 {
-    fprintf(stderr, "%s%s: %llu of %llu asked, %llu answered, %llu held, %.0f answers/s%s",
-            terminal ? "\r" : "", load->options.label, (unsigned long long)progress.asked,
-            (unsigned long long)load->options.buyers, (unsigned long long)progress.answered,
+    uint64_t begun = atomic_load_explicit(&load->next_buyer, memory_order_relaxed);
+    fprintf(stderr, "%s%s: %llu of %llu %s, %llu answers, %llu held, %.0f answers/s%s",
+            terminal ? "\r" : "", load->options.label,
+            (unsigned long long)(begun < load->options.buyers ? begun : load->options.buyers),
+            (unsigned long long)load->options.buyers,
+            load->options.kind == LOAD_RAW ? "requests" : "buyers", (unsigned long long)progress.answered,
             (unsigned long long)progress.held, rate, terminal ? "\033[K" : "\n");
 }
 

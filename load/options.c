@@ -341,8 +341,6 @@ options_check(struct load_options *options)
     if (options->event[0] == '\0')
         snprintf(options->event, sizeof options->event, "load-%lld-%d", (long long)time(NULL),
                  (int)getpid());
-    if (options->label == NULL)
-        options->label = options->kind == LOAD_RAW ? options->words[0] : options->event;
     return -1;
 }
 
@@ -392,7 +390,10 @@ options_read(int argc, char **argv, struct load_options *ret_options)
     options.words = arguments + optind;
     options.word_count = argc - 1 - optind;
     int code = options_check(&options);
-    if (code == -1)
-        *ret_options = options;
-    return code;
+    if (code != -1)
+        return code;
+    *ret_options = options;
+    if (options.label == NULL) /* after the copy, or it would point into this function's own */
+        ret_options->label = options.kind == LOAD_RAW ? options.words[0] : ret_options->event;
+    return -1;
 }

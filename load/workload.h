@@ -43,7 +43,7 @@ struct refusals {
 
 #define STRANGE_SIZE_MAX 200
 
-/* What one thread has seen. The three counts are read by the progress line meanwhile. */
+/* What one thread has seen. The first counts are read by the progress line meanwhile. */
 struct tally {
     _Atomic uint64_t asked; /* holds, or raw requests; confirms are not asked for */
     _Atomic uint64_t answered;
