@@ -130,7 +130,8 @@ event_needs(const struct shard *shard, const struct event_settings *settings, ui
             bytes += 2 * aligned(sections[i].row_count * sizeof(uint16_t)) +
                      aligned(row_slot_count(sections[i].row_count) * sizeof(uint16_t));
     }
-    bytes += aligned(blocks) + aligned(blocks * sizeof(uint32_t)) + aligned(own * sizeof(struct block));
+    bytes += aligned(blocks) + aligned(blocks * sizeof(uint32_t)) + aligned(own * sizeof(struct block)) +
+             aligned(own * sizeof(struct block_summary));
     *ret_bytes = bytes;
     *ret_seats = seats;
 }
@@ -260,7 +261,7 @@ event_lay_block(struct shard *shard, struct event *event, uint32_t section, uint
     event->own_seat_count += seat_count;
     for (uint32_t seats = 0; seats < seat_count; block->row_count++)
         seats += section_row_seats(event->settings, section, *row + block->row_count);
-    block_open(block);
+    block_open(event, block);
 }
 
 static void
@@ -277,6 +278,7 @@ event_lay_blocks(struct shard *shard, struct event *event)
         own += event->block_owner[i] == shard->settings.shard_index;
     }
     event->own_blocks = take(store, own * sizeof *event->own_blocks);
+    event->summaries = take(store, own * sizeof *event->summaries);
     for (uint32_t i = 0; i < event->settings->section_count; i++) {
         struct section *section = &event->sections[i];
         section->own_first = event->own_block_count;

@@ -57,15 +57,46 @@ deadline_whole(uint64_t now_ms, uint32_t low)
 static_assert((uint64_t)SECONDS_MAX * 1000 + DEADLINE_BACK_MS < (uint64_t)UINT32_MAX,
               "32 bits tell deadlines apart");
 
-void
-block_open(struct block *block)
+static struct block_summary *
+summary_of(const struct event *event, const struct block *block)
 {
+    return &event->summaries[block - event->own_blocks];
+}
+
+void
+block_open(struct event *event, struct block *block)
+{
+    struct section *section = &event->sections[block->section];
     assert(block->seat_count <= BLOCK_SEATS_MAX);
     for (uint32_t i = 0; i < block->seat_count; i++)
         bit_set(block->free, i);
     block->free_count = block->seat_count;
-    block->runs_stale = true;
-    block->next_deadline_ms = UINT64_MAX;
+    section->own_seats += block->seat_count;
+    section->own_free += block->seat_count;
+    *summary_of(event, block) = (struct block_summary){.next_deadline_ms = UINT64_MAX, .runs_stale = true};
+}
+
+/* Seats of a block change state: its counts, its section's, and its runs. */
+static void
+count_free(struct event *event, struct block *block, int32_t by)
+{
+    block->free_count += (uint32_t)by;
+    event->sections[block->section].own_free += (uint32_t)by;
+    summary_of(event, block)->runs_stale = true;
+}
+
+static void
+count_reserved(struct event *event, struct block *block, int32_t by)
+{
+    block->reserved_count += (uint32_t)by;
+    event->sections[block->section].own_reserved += (uint32_t)by;
+}
+
+static void
+count_sold(struct event *event, struct block *block, int32_t by)
+{
+    block->sold_count += (uint32_t)by;
+    event->sections[block->section].own_sold += (uint32_t)by;
 }
 
 static struct block *
@@ -111,9 +142,8 @@ seat_reserve(struct event *event, seat_ref ref, uint32_t hold, uint64_t deadline
     assert(block->seats[i].version < UINT32_MAX);
     bit_clear(block->free, i);
     bit_set(block->reserved, i);
-    block->free_count--;
-    block->reserved_count++;
-    block->runs_stale = true;
+    count_free(event, block, -1);
+    count_reserved(event, block, 1);
     block->seats[i].hold = hold;
     block->seats[i].deadline_low = (uint32_t)deadline_ms;
     return block->seats[i].version + (PLANTED(PLANT_VERSION_NOT_RAISED) ? 0 : 1);
@@ -121,12 +151,13 @@ seat_reserve(struct event *event, seat_ref ref, uint32_t hold, uint64_t deadline
 
 /* A deadline joins or leaves the block's held seats. */
 static void
-deadline_note(struct block *block, bool joins, uint64_t now_or_deadline_ms)
+deadline_note(struct event *event, struct block *block, bool joins, uint64_t deadline_ms)
 {
+    struct block_summary *summary = summary_of(event, block);
     if (!joins)
-        block->deadline_stale = true;
-    else if (!block->deadline_stale && now_or_deadline_ms < block->next_deadline_ms)
-        block->next_deadline_ms = now_or_deadline_ms;
+        summary->deadline_stale = true;
+    else if (!summary->deadline_stale && deadline_ms < summary->next_deadline_ms)
+        summary->next_deadline_ms = deadline_ms;
 }
 
 static void
@@ -138,19 +169,18 @@ version_set(struct seat *seat, uint32_t version)
 
 /* Held or sold -> free. */
 static void
-seat_free(struct block *block, uint32_t i, uint32_t action, uint32_t version)
+seat_free(struct event *event, struct block *block, uint32_t i, uint32_t action, uint32_t version)
 {
     assert(!bit_get(block->free, i));
     assert(!bit_get(block->reserved, i));
     assert(bit_get(block->sold, i) == (action == SETTLE_FREE_SOLD));
     if (action == SETTLE_FREE_SOLD) {
         bit_clear(block->sold, i);
-        block->sold_count--;
+        count_sold(event, block, -1);
     }
     bit_set(block->free, i);
-    block->free_count++;
-    block->runs_stale = true;
-    deadline_note(block, false, 0);
+    count_free(event, block, 1);
+    deadline_note(event, block, false, 0);
     version_set(&block->seats[i], version);
 }
 
@@ -165,19 +195,18 @@ seat_settle(struct event *event, seat_ref ref, uint32_t action, uint32_t version
     case SETTLE_COMMIT:
         assert(bit_get(block->reserved, i));
         bit_clear(block->reserved, i);
-        block->reserved_count--;
+        count_reserved(event, block, -1);
         seat->hold = hold;
         seat->deadline_low = (uint32_t)deadline_ms;
         version_set(seat, version);
-        deadline_note(block, true, deadline_ms);
+        deadline_note(event, block, true, deadline_ms);
         break;
     case SETTLE_ABORT:
         assert(bit_get(block->reserved, i));
         bit_clear(block->reserved, i);
         bit_set(block->free, i);
-        block->reserved_count--;
-        block->free_count++;
-        block->runs_stale = true;
+        count_reserved(event, block, -1);
+        count_free(event, block, 1);
         break;
     case SETTLE_SELL:
     case SETTLE_SELL_RESERVED:
@@ -186,11 +215,11 @@ seat_settle(struct event *event, seat_ref ref, uint32_t action, uint32_t version
         assert(bit_get(block->reserved, i) == (action == SETTLE_SELL_RESERVED));
         if (action == SETTLE_SELL_RESERVED) {
             bit_clear(block->reserved, i);
-            block->reserved_count--;
+            count_reserved(event, block, -1);
         }
         bit_set(block->sold, i);
-        block->sold_count++;
-        deadline_note(block, false, 0);
+        count_sold(event, block, 1);
+        deadline_note(event, block, false, 0);
         version_set(seat, version);
         break;
     case SETTLE_MOVE:
@@ -200,10 +229,10 @@ seat_settle(struct event *event, seat_ref ref, uint32_t action, uint32_t version
         seat->deadline_low = (uint32_t)deadline_ms;
         if (version != seat->version)
             version_set(seat, version);
-        deadline_note(block, false, 0);
+        deadline_note(event, block, false, 0);
         break;
     default:
-        seat_free(block, i, action, version);
+        seat_free(event, block, i, action, version);
         break;
     }
 }
@@ -221,12 +250,11 @@ seat_restore(struct event *event, seat_ref ref, enum hold_state state, uint32_t 
         return;
     assert(bit_get(block->free, i)); /* R3: no seat has two live holds, whatever survived */
     bit_clear(block->free, i);
-    block->free_count--;
-    block->runs_stale = true;
-    block->deadline_stale = true;
+    count_free(event, block, -1);
+    deadline_note(event, block, false, 0);
     if (state == HOLD_CONFIRMED) {
         bit_set(block->sold, i);
-        block->sold_count++;
+        count_sold(event, block, 1);
     } else {
         seat->hold = hold;
         seat->deadline_low = (uint32_t)deadline_ms;
@@ -263,35 +291,27 @@ next_run(const struct block *block, uint32_t row_start, uint32_t row_seats, uint
 }
 
 static void
-runs_refresh(const struct event *event, struct block *block)
+runs_refresh(const struct event *event, const struct block *block, struct block_summary *summary)
 {
     uint32_t start = 0;
-    block->runs_stale = false;
-    block->whole_runs = 0;
-    block->largest_run = 0;
+    summary->runs_stale = false;
+    summary->whole_runs = 0;
+    summary->largest_run = 0;
     for (uint32_t r = 0; r < block->row_count; r++) {
         uint32_t seats = section_row_seats(event->settings, block->section, block->row_first + r);
         uint32_t length;
         for (uint32_t at = 0; next_run(block, start, seats, &at, &length); at += length) {
-            if (length > block->largest_run)
-                block->largest_run = (uint16_t)length;
+            if (length > summary->largest_run)
+                summary->largest_run = (uint16_t)length;
             if (length <= HOLD_SEATS_MAX)
-                block->whole_runs |= (uint16_t)(1u << (length - 1));
+                summary->whole_runs |= (uint16_t)(1u << (length - 1));
             if (length > 2) {
                 uint32_t upto = length - 2 < HOLD_SEATS_MAX ? length - 2 : HOLD_SEATS_MAX;
-                block->whole_runs |= (uint16_t)((1u << upto) - 1);
+                summary->whole_runs |= (uint16_t)((1u << upto) - 1);
             }
         }
         start += seats;
     }
-}
-
-static bool
-block_has_choice(const struct block *block, uint32_t count, bool orphans)
-{
-    if (orphans)
-        return block->largest_run >= count;
-    return (block->whole_runs >> (count - 1) & 1) != 0;
 }
 
 /* The start within one run that is nearest to the row's middle, and twice its distance (so that it is
@@ -364,16 +384,20 @@ block_best(const struct event *event, const struct block *block, uint32_t count,
 }
 
 static void
-deadline_refresh(const struct shard *shard, struct block *block)
+deadline_refresh(const struct shard *shard, const struct block *block, struct block_summary *summary)
 {
-    block->deadline_stale = false;
-    block->next_deadline_ms = UINT64_MAX;
-    for (uint32_t i = 0; i < block->seat_count; i++) {
-        if (bit_get(block->free, i) || bit_get(block->sold, i) || bit_get(block->reserved, i))
-            continue;
-        uint64_t deadline = deadline_whole(shard->now_ms, block->seats[i].deadline_low);
-        if (deadline < block->next_deadline_ms)
-            block->next_deadline_ms = deadline;
+    summary->deadline_stale = false;
+    summary->next_deadline_ms = UINT64_MAX;
+    for (uint32_t word = 0; word * 64 < block->seat_count; word++) {
+        uint64_t held = ~(block->free[word] | block->sold[word] | block->reserved[word]);
+        for (; held != 0; held &= held - 1) {
+            uint32_t i = word * 64 + (uint32_t)__builtin_ctzll(held);
+            if (i >= block->seat_count)
+                break;
+            uint64_t deadline = deadline_whole(shard->now_ms, block->seats[i].deadline_low);
+            if (deadline < summary->next_deadline_ms)
+                summary->next_deadline_ms = deadline;
+        }
     }
 }
 
@@ -402,34 +426,51 @@ section_look_merge(struct section_look *look, const struct section_look *other)
         look->next_deadline_ms = other->next_deadline_ms;
 }
 
+/* What is asked for when nothing can be had: the longest run, and when the next held seat may come back. */
+static void
+section_look_refusal(const struct shard *shard, const struct event *event, const struct section *section,
+                     struct section_look *look)
+{
+    for (uint32_t i = section->own_first; i < section->own_first + section->own_count; i++) {
+        struct block_summary *summary = &event->summaries[i];
+        if (summary->deadline_stale)
+            deadline_refresh(shard, &event->own_blocks[i], summary);
+        if (summary->largest_run > look->largest_run)
+            look->largest_run = summary->largest_run;
+        if (summary->next_deadline_ms < look->next_deadline_ms)
+            look->next_deadline_ms = summary->next_deadline_ms;
+    }
+}
+
 void
-section_look_add(struct shard *shard, struct event *event, uint32_t section, uint32_t best_count,
+section_look_add(struct shard *shard, struct event *event, uint32_t index, uint32_t best_count,
                  struct section_look *look)
 {
-    const struct section *s = &event->sections[section];
-    for (uint32_t i = s->own_first; i < s->own_first + s->own_count; i++) {
-        struct block *block = &event->own_blocks[i];
-        if (block->runs_stale)
-            runs_refresh(event, block);
-        if (block->deadline_stale)
-            deadline_refresh(shard, block);
-        uint32_t taken = block->free_count + block->reserved_count + block->sold_count;
-        assert(taken <= block->seat_count);
-        look->free += block->free_count + block->reserved_count;
-        look->reserved += block->reserved_count;
-        look->sold += block->sold_count;
-        look->held += block->seat_count - taken;
-        if (block->largest_run > look->largest_run)
-            look->largest_run = block->largest_run;
-        if (block->next_deadline_ms < look->next_deadline_ms)
-            look->next_deadline_ms = block->next_deadline_ms;
-        if (best_count == 0)
-            continue;
-        if (look->block == UINT32_MAX && block_has_choice(block, best_count, false))
-            look->block = block->number;
-        if (look->block_orphans == UINT32_MAX && block_has_choice(block, best_count, true))
-            look->block_orphans = block->number;
+    const struct section *section = &event->sections[index];
+    look->free += section->own_free + section->own_reserved;
+    look->reserved += section->own_reserved;
+    look->sold += section->own_sold;
+    look->held += section->own_seats - section->own_free - section->own_reserved - section->own_sold;
+    if (best_count == 0)
+        return;
+    uint32_t whole = UINT32_MAX;
+    uint32_t orphans = UINT32_MAX;
+    for (uint32_t i = section->own_first;
+         whole == UINT32_MAX && i < section->own_first + section->own_count; i++) {
+        struct block_summary *summary = &event->summaries[i];
+        if (summary->runs_stale)
+            runs_refresh(event, &event->own_blocks[i], summary);
+        if ((summary->whole_runs >> (best_count - 1) & 1) != 0)
+            whole = i;
+        if (orphans == UINT32_MAX && summary->largest_run >= best_count)
+            orphans = i;
     }
+    if (whole != UINT32_MAX)
+        look->block = event->own_blocks[whole].number;
+    if (orphans != UINT32_MAX)
+        look->block_orphans = event->own_blocks[orphans].number;
+    else
+        section_look_refusal(shard, event, section, look);
 }
 
 uint32_t
@@ -481,11 +522,12 @@ block_check(const struct shard *shard, const struct event *event, const struct b
     assert(free == block->free_count);
     assert(reserved == block->reserved_count);
     assert(sold == block->sold_count);
-    assert(block->deadline_stale || block->next_deadline_ms == first);
-    if (!block->runs_stale) {
-        struct block copy = *block;
-        runs_refresh(event, &copy);
-        assert(copy.largest_run == block->largest_run);
-        assert(copy.whole_runs == block->whole_runs);
+    const struct block_summary *summary = summary_of(event, block);
+    assert(summary->deadline_stale || summary->next_deadline_ms == first);
+    if (!summary->runs_stale) {
+        struct block_summary fresh = *summary;
+        runs_refresh(event, block, &fresh);
+        assert(fresh.largest_run == summary->largest_run);
+        assert(fresh.whole_runs == summary->whole_runs);
     }
 }

@@ -47,15 +47,19 @@ struct block {
     uint32_t free_count;
     uint32_t reserved_count;
     struct seat *seats;
-    /* what a look wants to know, recomputed when stale */
-    bool runs_stale;
-    bool deadline_stale;
-    uint16_t whole_runs; /* bit n - 1: n adjacent seats can be taken without leaving an orphan */
-    uint16_t largest_run;
-    uint64_t next_deadline_ms;
     uint64_t free[BLOCK_WORDS];
     uint64_t reserved[BLOCK_WORDS];
     uint64_t sold[BLOCK_WORDS];
+};
+
+/* What a look wants to know of a block, in an array of its own so that a section is searched in few cache
+ * lines; recomputed when stale. */
+struct block_summary {
+    uint64_t next_deadline_ms; /* of its held seats */
+    uint16_t largest_run;
+    uint16_t whole_runs; /* bit n - 1: n adjacent seats can be taken without leaving an orphan */
+    bool runs_stale;
+    bool deadline_stale;
 };
 
 /* ---- pools: core/pool.c ---- */
@@ -96,6 +100,10 @@ struct section {
     uint32_t row_slot_mask;
     uint32_t own_first; /* this shard's blocks of the section: own_blocks[own_first...] */
     uint32_t own_count;
+    uint32_t own_seats; /* and the seats in them, by state */
+    uint32_t own_free;
+    uint32_t own_reserved;
+    uint32_t own_sold;
 };
 
 struct event {
@@ -112,10 +120,11 @@ struct event {
     uint32_t own_block_count;
     uint64_t own_seat_count;
     struct section *sections;
-    uint8_t *section_slots;   /* section + 1 by hash of its name, SECTION_SLOTS of them */
-    uint8_t *block_owner;     /* shard of each block */
-    uint32_t *block_own;      /* index in own_blocks, for blocks of this shard */
-    struct block *own_blocks; /* front to back */
+    uint8_t *section_slots;          /* section + 1 by hash of its name, SECTION_SLOTS of them */
+    uint8_t *block_owner;            /* shard of each block */
+    uint32_t *block_own;             /* index in own_blocks, for blocks of this shard */
+    struct block *own_blocks;        /* front to back */
+    struct block_summary *summaries; /* of own_blocks */
     struct pool *pools;
 };
 
@@ -445,7 +454,7 @@ event_open_at(const struct event *event)
 }
 
 /* -- seat_map.c: a block owner's part of the commands -- */
-void block_open(struct block *block);
+void block_open(struct event *event, struct block *block);
 /* Would this seat be granted? OK, HELD, SOLD, or BUSY: reserved by a hold that is not yet decided. */
 enum status seat_try(const struct shard *shard, const struct event *event, seat_ref ref, uint32_t *ret_hold,
                      uint64_t *ret_deadline_ms);
