@@ -38,10 +38,10 @@ command_user(struct command *command, struct bytes id, const char **ret_expected
 }
 
 const char *
-command_hold(struct command *command, struct bytes id, const char **ret_expected)
+command_hold_id(struct command *command, struct bytes id, const char **ret_expected)
 {
     *ret_expected = expected_uuid;
-    return uuid_parse(id, &command->hold) ? NULL : "hold";
+    return uuid_text_parse(id, &command->hold) ? NULL : "hold";
 }
 
 const char *
@@ -49,7 +49,7 @@ command_replaces(struct command *command, struct bytes id, const char **ret_expe
 {
     *ret_expected = expected_uuid;
     command->has_replaces = true;
-    return uuid_parse(id, &command->replaces) ? NULL : "replaces";
+    return uuid_text_parse(id, &command->replaces) ? NULL : "replaces";
 }
 
 const char *

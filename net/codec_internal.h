@@ -56,7 +56,7 @@ char *put_http_date(char *at, uint64_t ms);
 /* Decimal, no sign but a minus, no leading zero: the only text of its number. */
 bool integer_parse(struct bytes text, int64_t *ret_value);
 /* 36 characters of a UUIDv7 (RFC 9562), capitals accepted. */
-bool uuid_parse(struct bytes text, struct uuid *ret_uuid);
+bool uuid_text_parse(struct bytes text, struct uuid *ret_uuid);
 bool rfc3339_parse(struct bytes text, int64_t *ret_ms);
 /* Value of a hexadecimal digit, or -1. */
 int hex_digit(char c);
@@ -77,7 +77,7 @@ const char *status_text(enum status status);
  */
 const char *command_event(struct command *command, struct bytes id, const char **ret_expected);
 const char *command_user(struct command *command, struct bytes id, const char **ret_expected);
-const char *command_hold(struct command *command, struct bytes id, const char **ret_expected);
+const char *command_hold_id(struct command *command, struct bytes id, const char **ret_expected);
 const char *command_replaces(struct command *command, struct bytes id, const char **ret_expected);
 const char *command_section(struct command *command, struct bytes name, const char **ret_expected);
 const char *command_seat(struct command *command, struct bytes text, const char **ret_expected);

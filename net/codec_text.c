@@ -208,7 +208,7 @@ hex_digit(char c)
 }
 
 bool
-uuid_parse(struct bytes text, struct uuid *ret_uuid)
+uuid_text_parse(struct bytes text, struct uuid *ret_uuid)
 {
     if (text.size != UUID_TEXT_SIZE)
         return false;

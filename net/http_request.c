@@ -123,7 +123,7 @@ hold_begin(const struct http_request *http, enum command_type type, struct reque
     request_command(request, type);
     request->command.key = http->key;
     const char *expected;
-    const char *field = command_hold(&request->command, http->segments[2], &expected);
+    const char *field = command_hold_id(&request->command, http->segments[2], &expected);
     return field_good(request, field, expected);
 }
 

@@ -197,7 +197,7 @@ hold_and_user(struct request *request, struct arguments *arguments, enum command
 {
     request_command(request, type);
     const char *expected;
-    const char *field = command_hold(&request->command, argument_take(arguments), &expected);
+    const char *field = command_hold_id(&request->command, argument_take(arguments), &expected);
     if (!field_good(request, field, expected))
         return false;
     field = command_user(&request->command, argument_take(arguments), &expected);
@@ -291,7 +291,7 @@ hold_alone(struct request *request, struct arguments *arguments, enum command_ty
     }
     request_command(request, type);
     const char *expected;
-    const char *field = command_hold(&request->command, argument_take(arguments), &expected);
+    const char *field = command_hold_id(&request->command, argument_take(arguments), &expected);
     (void)field_good(request, field, expected); /* refused or not, this was the last check */
 }
 
