@@ -263,28 +263,19 @@ drive(enum drive_protocol protocol, const char *data, size_t size, size_t cut, s
 }
 
 char *
-drive_unescape(const char *text, size_t *ret_size)
+drive_bytes(const char *text, size_t text_size, size_t *ret_size)
 {
-    size_t length = strlen(text);
-    char *data = malloc(length + ((size_t)1 << 20));
+    char *data = malloc(text_size + 1);
     assert(data != NULL);
     size_t size = 0;
-    for (size_t i = 0; i < length; i++) {
-        unsigned byte;
-        unsigned count;
-        char c;
-        int end = 0;
-        if (text[i] == '\\' && sscanf(text + i, "\\x%2x", &byte) == 1) {
-            data[size++] = (char)byte;
-            i += 3;
-        } else if (text[i] == '{' && sscanf(text + i, "{{%c*%u}}%n", &c, &count, &end) == 2 && end > 0) {
-            assert(count < 1 << 19);
-            memset(data + size, c, count);
-            size += count;
-            i += (size_t)end - 1;
-        } else {
+    for (size_t i = 0; i < text_size; i++) {
+        unsigned lead = (unsigned char)text[i];
+        if (lead < 0x80) {
             data[size++] = text[i];
+            continue;
         }
+        assert(lead == 0xC2 || lead == 0xC3);
+        data[size++] = (char)((lead & 3) << 6 | ((unsigned char)text[++i] & 63));
     }
     *ret_size = size;
     return data;

@@ -36,7 +36,8 @@ struct output drive_output(struct drive_text *text);
 void drive_output_end(struct output *output);
 void drive_free(struct drive_text *text);
 
-/* Turns \xNN into bytes and {{c*n}} into n times c. The result is the caller's to free(). */
-char *drive_unescape(const char *text, size_t *ret_size);
+/* The bytes of a text of the characters U+0000 to U+00FF, given as UTF-8. The result is the caller's to
+ * free(). */
+char *drive_bytes(const char *text, size_t text_size, size_t *ret_size);
 
 #endif

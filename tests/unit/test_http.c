@@ -188,6 +188,23 @@ pipelined(void **state)
     }
 }
 
+/* The answer to HEAD has the head of the refusal, but no content: the next answer follows at once. */
+static void
+head_has_no_content(void **state)
+{
+    (void)state; /* none */
+    static const char input[] =
+        "HEAD /healthz HTTP/1.1\r\nHost: a\r\n\r\nGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
+    struct drive_text answers = {0};
+    bool closed;
+    drive(DRIVE_HTTP, input, sizeof input - 1, 0, 1, &answers, &closed);
+    assert_false(closed);
+    assert_non_null(strstr(answers.data, "HTTP/1.1 405 Method Not Allowed\r\n"));
+    assert_non_null(strstr(answers.data, "\r\nAllow: GET\r\n"));
+    assert_non_null(strstr(answers.data, "\r\n\r\nkind=18 http=11 keep=1 \n"));
+    drive_free(&answers);
+}
+
 static void
 expectation(void **state)
 {
@@ -583,6 +600,7 @@ main(void)
         cmocka_unit_test(bad_traceparents_make_fresh_ones),
         cmocka_unit_test(when_the_connection_closes),
         cmocka_unit_test(pipelined),
+        cmocka_unit_test(head_has_no_content),
         cmocka_unit_test(expectation),
         cmocka_unit_test(bounds_are_exact),
         cmocka_unit_test(large_request_by_the_byte),
