@@ -124,7 +124,7 @@ bad_traceparents_make_fresh_ones(void **state)
         "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-x",
         "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01x",
-        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n" TRACE_AGAIN,
+        ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n" TRACE_AGAIN),
     };
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
         char text[512];
