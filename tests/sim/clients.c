@@ -1,0 +1,333 @@
+/*
+ * clients.c - users who want what others want.
+ *
+ * Most requests go for a few hot seats and small pools, by users who have holds already, on holds that are
+ * alive; a few name what does not exist. Keys are fresh, repeated with the same request (also while the
+ * first is under way), or reused with another.
+ */
+#include "tests/sim/clients.h"
+
+#include <assert.h>
+#include <string.h>
+
+static int8_t
+pick_user(const struct scenario *scenario, struct random *random)
+{
+    return (int8_t)random_below(random, scenario->user_count);
+}
+
+static struct uuid
+random_id(struct random *random)
+{
+    struct uuid id;
+    uint64_t parts[2] = {random_next(random), random_next(random)};
+    memcpy(id.byte, parts, sizeof id.byte);
+    id.byte[6] = (uint8_t)((id.byte[6] & 0x0f) | 0x70);
+    id.byte[8] = (uint8_t)((id.byte[8] & 0x3f) | 0x80);
+    return id;
+}
+
+/* A hold that somebody knows of: mostly one that has its units, of this user in this event where wanted. */
+static int32_t
+pick_hold(const struct model *model, struct random *random, int8_t event, int8_t user)
+{
+    int32_t candidates[SIM_HOLDS];
+    uint32_t count = 0;
+    bool any_state = random_chance(random, 25);
+    for (uint32_t i = 0; i < model->hold_count; i++) {
+        const struct model_hold *hold = &model->holds[i];
+        if (hold->state == 0 || !hold->id_known || (event >= 0 && hold->event != event) ||
+            (user >= 0 && hold->user != user) || (!any_state && !model_hold_has_units(hold))) {
+            continue;
+        }
+        candidates[count++] = (int32_t)i;
+    }
+    return count == 0 ? -1 : candidates[random_below(random, count)];
+}
+
+/* ---- holds ------------------------------------------------------------------------------------ */
+
+static void
+add_seat(const struct event_plan *plan, struct request *request, struct request_seat seat)
+{
+    (void)plan;
+    for (uint32_t i = 0; i < request->seat_count; i++) {
+        if (request->seats[i].section == seat.section && request->seats[i].row == seat.row &&
+            request->seats[i].number == seat.number) {
+            return;
+        }
+    }
+    if (request->seat_count < HOLD_SEATS_MAX) {
+        request->seats[request->seat_count++] = seat;
+    }
+}
+
+static void
+ask_seats(const struct event_plan *plan, struct random *random, struct request *request)
+{
+    uint32_t hot = plan->seat_count < 8 ? plan->seat_count : 8;
+    uint32_t count = random_chance(random, 5) ? random_between(random, 8, 16) : random_between(random, 1, 4);
+    uint32_t stride = plan->seat_count / hot;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t index = random_chance(random, 70) ? random_below(random, hot) * stride
+                                                   : random_below(random, plan->seat_count);
+        struct request_seat seat = scenario_seat_at(plan, index);
+        if (random_chance(random, 2)) {
+            seat.number = (uint16_t)(plan->sections[seat.section].row_seats[seat.row] + 1);
+        } else if (random_chance(random, 1)) {
+            seat.row = -1;
+        } else if (random_chance(random, 1)) {
+            seat.section = -1;
+        }
+        add_seat(plan, request, seat);
+    }
+}
+
+static void
+ask_pools(const struct event_plan *plan, const struct model *model, struct random *random, struct request *request)
+{
+    uint32_t count = random_between(random, 1, plan->pool_count);
+    uint32_t first = random_below(random, plan->pool_count);
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t pool = (first + i) % plan->pool_count;
+        uint32_t capacity = model->events[request->event].capacity[pool];
+        uint32_t most = capacity / 4 + 1;
+        if (random_chance(random, 8)) {
+            most = capacity + 1;
+        } else if (random_chance(random, 30)) {
+            most = capacity / 20 + 1;
+        }
+        request->pools[i].pool = random_chance(random, 2) ? -1 : (int8_t)pool;
+        request->pools[i].quantity = random_between(random, 1, most);
+        request->pool_count++;
+        if (request->pools[i].pool < 0) {
+            return;
+        }
+    }
+}
+
+static void
+ask_hold(const struct scenario *scenario, const struct model *model, struct random *random,
+         struct request *request)
+{
+    const struct event_plan *plan = &scenario->events[request->event];
+    int32_t own = pick_hold(model, random, request->event, request->user);
+    if (own >= 0 && model->holds[own].seat_count > 0 && random_chance(random, 10)) {
+        /* the same seats again, in another order, or all but one */
+        const struct model_hold *hold = &model->holds[own];
+        uint32_t skip = random_chance(random, 70) || hold->seat_count == 1 ? UINT32_MAX : 0;
+        for (uint32_t i = hold->seat_count; i-- > 0;) {
+            if (i != skip) {
+                add_seat(plan, request, scenario_seat_at(plan, hold->seats[i].index));
+            }
+        }
+    } else if (plan->seat_count > 0 && random_chance(random, 60)) {
+        ask_seats(plan, random, request);
+    }
+    if (plan->pool_count > 0 && random_chance(random, request->seat_count == 0 ? 70 : 15)) {
+        ask_pools(plan, model, random, request);
+    }
+    bool empty = request->seat_count == 0 && request->pool_count == 0;
+    if (plan->section_count > 0 && request->seat_count < 10 && random_chance(random, empty ? 100 : 10)) {
+        request->best_count = (uint8_t)(random_chance(random, 10) ? random_between(random, 5, 6)
+                                                                  : random_between(random, 1, 4));
+        request->section = random_chance(random, 2) ? -1 : (int8_t)random_below(random, plan->section_count);
+    } else if (empty) {
+        request->pools[0].pool = plan->pool_count == 0 ? -1 : 0;
+        request->pools[0].quantity = 1;
+        request->pool_count = 1;
+    }
+    if (random_chance(random, 18)) {
+        int32_t old = pick_hold(model, random, random_chance(random, 90) ? request->event : -1,
+                                random_chance(random, 92) ? request->user : -1);
+        if (old >= 0 || random_chance(random, 5)) {
+            request->has_replaces = true;
+            request->replaces = old >= 0 ? model->holds[old].id : random_id(random);
+        }
+        if (old >= 0 && model->holds[old].event == request->event && model->holds[old].seat_count > 0 &&
+            random_chance(random, 50)) {
+            add_seat(plan, request, scenario_seat_at(plan, model->holds[old].seats[0].index));
+        }
+    }
+    while (request->seat_count + request->best_count > HOLD_SEATS_MAX) {
+        request->seat_count--;
+    }
+    if (random_chance(random, 50)) {
+        request->seconds = random_between(random, 1, plan->hold_seconds_max + random_chance(random, 6));
+    }
+}
+
+/* ---- the rest --------------------------------------------------------------------------------- */
+
+static void
+ask_on_hold(const struct scenario *scenario, const struct model *model, struct random *random,
+            struct request *request)
+{
+    int32_t slot = pick_hold(model, random, -1, -1);
+    if (slot < 0 || random_chance(random, 3)) {
+        request->hold = random_id(random);
+    } else {
+        request->hold = model->holds[slot].id;
+        if (random_chance(random, 94)) {
+            request->user = model->holds[slot].user;
+        }
+    }
+    if (request->type == COMMAND_CONFIRM) {
+        request->late = random_chance(random, 35);
+    } else if (request->type == COMMAND_EXTEND) {
+        request->seconds = random_between(random, 1, scenario->events[0].hold_seconds_max + 3);
+    } else if (request->type == COMMAND_HOLD_GET || request->type == COMMAND_CANCEL) {
+        request->user = 0;
+    }
+}
+
+static void
+ask_change(const struct scenario *scenario, const struct model *model, struct random *random,
+           struct request *request)
+{
+    const struct event_plan *plan = &scenario->events[request->event];
+    const struct model_event *event = &model->events[request->event];
+    uint32_t draw = random_below(random, 10);
+    if (draw < 3) {
+        request->has_status = true;
+        request->status = random_chance(random, 8) ? EVENT_CLOSED
+                          : event->status == EVENT_OPEN ? EVENT_PAUSED
+                                                        : EVENT_OPEN;
+    } else if (draw < 5) {
+        request->has_limit = true;
+        request->limit = random_below(random, 12);
+    } else if (draw < 6) {
+        request->has_hold_seconds = true;
+        request->hold_seconds = random_between(random, 1, plan->hold_seconds_max);
+    } else if (plan->pool_count > 0) {
+        uint32_t pool = random_below(random, plan->pool_count);
+        uint32_t capacity = event->capacity[pool];
+        request->pool_count = 1;
+        request->pools[0].pool = random_chance(random, 4) ? -1 : (int8_t)pool;
+        request->pools[0].quantity = random_between(random, capacity / 2 + 1, capacity + capacity / 2 + 3);
+    } else {
+        request->has_status = true;
+        request->status = EVENT_OPEN;
+    }
+}
+
+static uint8_t
+pick_type(const struct scenario *scenario, struct random *random, bool alone)
+{
+    static const struct {
+        uint8_t type;
+        uint8_t weight;
+    } table[] = {
+        {COMMAND_HOLD, 42},   {COMMAND_CONFIRM, 14}, {COMMAND_EXTEND, 8},    {COMMAND_RELEASE, 14},
+        {COMMAND_CANCEL, 5},  {COMMAND_HOLD_GET, 4}, {COMMAND_HOLDS, 4},     {COMMAND_EVENT_GET, 4},
+        {COMMAND_SEATS, 3},   {COMMAND_EVENT_SET, 8}, {COMMAND_EVENT_CREATE, 2},
+    };
+    for (;;) {
+        uint32_t draw = random_below(random, 108);
+        uint32_t i = 0;
+        while (draw >= table[i].weight) {
+            draw -= table[i++].weight;
+        }
+        uint8_t type = table[i].type;
+        bool settings = type == COMMAND_EVENT_SET || type == COMMAND_EVENT_CREATE;
+        if (!settings || (alone && scenario->settings_change)) {
+            return type;
+        }
+    }
+}
+
+static void
+ask_anything(const struct scenario *scenario, const struct model *model, struct random *random, bool alone,
+             struct request *request)
+{
+    request->type = pick_type(scenario, random, alone);
+    request->event = (int8_t)random_below(random, scenario->event_count);
+    request->user = pick_user(scenario, random);
+    bool nowhere = random_chance(random, 1);
+    switch (request->type) {
+    case COMMAND_HOLD:
+        ask_hold(scenario, model, random, request);
+        return;
+    case COMMAND_HOLDS:
+        request->event = nowhere ? -1 : request->event;
+        return;
+    case COMMAND_EVENT_GET:
+        request->event = nowhere ? -1 : request->event;
+        request->user = 0;
+        return;
+    case COMMAND_SEATS:
+        request->user = 0;
+        request->section = nowhere || scenario->events[request->event].section_count == 0
+                               ? -1
+                               : (int8_t)random_below(random, scenario->events[request->event].section_count);
+        return;
+    case COMMAND_EVENT_SET:
+        request->user = 0;
+        ask_change(scenario, model, random, request);
+        return;
+    case COMMAND_EVENT_CREATE:
+        request->user = 0;
+        /* the same settings as those of an event that was changed since: no promise, so not asked */
+        request->other_settings = model->events[request->event].changed || random_chance(random, 50);
+        if (model->events[request->event].changed) {
+            request->type = COMMAND_EVENT_GET;
+            request->other_settings = false;
+        }
+        return;
+    default:
+        request->event = 0;
+        ask_on_hold(scenario, model, random, request);
+        return;
+    }
+}
+
+static bool
+takes_key(uint8_t type)
+{
+    return type == COMMAND_HOLD || type == COMMAND_CONFIRM || type == COMMAND_EXTEND || type == COMMAND_RELEASE;
+}
+
+static void
+add_key(struct clients *clients, const struct scenario *scenario, struct random *random, struct op *ops,
+        struct op *op)
+{
+    if (!takes_key(op->request.type) || !random_chance(random, scenario->key_percent) ||
+        clients->key_count == SIM_KEYS) {
+        return;
+    }
+    uint32_t back = clients->op_count < 12 ? clients->op_count : 12;
+    const struct op *earlier = back == 0 ? NULL : &ops[clients->op_count - 1 - random_below(random, back)];
+    if (earlier != NULL && earlier->key != 0 && random_chance(random, 60)) {
+        op->key = earlier->key;
+        if (random_chance(random, 70)) {
+            op->request = earlier->request;
+        } else {
+            op->request.user = earlier->request.user;
+        }
+    } else {
+        op->key = clients->key_next++;
+    }
+    op->key_slot = (int16_t)clients->key_count++;
+}
+
+bool
+clients_ask(struct clients *clients, const struct scenario *scenario, struct random *random,
+            const struct model *model, bool alone, struct op *ops)
+{
+    if (clients->op_count + 2 >= SIM_OPS || clients->hold_count + 1 >= SIM_HOLDS) {
+        return false;
+    }
+    struct op *op = &ops[clients->op_count];
+    memset(op, 0, offsetof(struct op, answer));
+    op->answer.letter_count = 0;
+    op->hold_slot = -1;
+    op->key_slot = -1;
+    op->shard = random_below(random, 60);
+    ask_anything(scenario, model, random, alone, &op->request);
+    add_key(clients, scenario, random, ops, op);
+    if (op->request.type == COMMAND_HOLD) {
+        op->hold_slot = (int16_t)clients->hold_count++;
+    }
+    clients->op_count++;
+    return true;
+}

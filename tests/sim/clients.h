@@ -1,0 +1,22 @@
+/*
+ * clients.h - what the clients of a run ask next.
+ */
+#ifndef SIM_CLIENTS_H
+#define SIM_CLIENTS_H
+
+#include "tests/sim/model.h"
+
+/* How far a run has come with its numbered things. */
+struct clients {
+    uint32_t op_count;
+    uint32_t hold_count;    /* slots given to requests for holds */
+    uint32_t key_count;     /* slots given to requests with a key */
+    uint16_t key_next;      /* the next fresh idempotency key */
+};
+
+/* Fills the next op with a request that suits what is known (one of the truths). alone: nothing else will
+ * be under way. False: the run has no more room. */
+bool clients_ask(struct clients *clients, const struct scenario *scenario, struct random *random,
+                 const struct model *model, bool alone, struct op *ops);
+
+#endif

@@ -1,0 +1,230 @@
+/*
+ * linearize.c - is there an order of the requests in which each answer is right?
+ *
+ * The method of Wing and Gong (1993), on rounds: a few requests are under way together, and all are
+ * answered, or lost in a crash, before the next round begins; so the search is over a handful of requests, and
+ * what one round leaves is where the next one starts.
+ *
+ *     a request may be next where none that is left had its answer before this one was sent
+ *     answered: executed at each moment of the clock while it was under way; the answer must be the model's
+ *     lost: executed, or left out
+ *     an overdue hold may be swept before any request
+ *
+ * Different orders that lead to the same state are one truth.
+ */
+#include "tests/sim/linearize.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DEPTH_MAX (SIM_ROUND_OPS + 16)
+#define NODES_MAX 400000
+
+static struct model *stack[DEPTH_MAX + 1];
+static struct model *spare[2][TRUTHS_MAX];
+static uint32_t spare_side;
+
+void
+linearize_open(void)
+{
+    size_t size = sizeof(struct model) + (SIM_EVENTS * SIM_EVENT_SEATS + 1) * sizeof(struct model_seat);
+    size = (size + 63) / 64 * 64;
+    for (uint32_t i = 0; i <= DEPTH_MAX; i++) {
+        stack[i] = calloc(1, size);
+        assert(stack[i] != NULL);
+    }
+    for (uint32_t i = 0; i < TRUTHS_MAX; i++) {
+        for (uint32_t side = 0; side < 2; side++) {
+            spare[side][i] = calloc(1, size);
+            assert(spare[side][i] != NULL);
+        }
+    }
+}
+
+void
+truths_begin(struct truths *truths, const struct scenario *scenario)
+{
+    spare_side = 0;
+    truths->overflow = false;
+    truths->count = 1;
+    truths->models[0] = spare[0][0];
+    model_begin(truths->models[0], scenario);
+}
+
+/* ---- search ----------------------------------------------------------------------------------- */
+
+static void
+emit(const struct linearize *linearize, const struct model *model, struct truths *found)
+{
+    for (uint32_t i = 0; i < found->count; i++) {
+        if (model_equal(found->models[i], model, linearize->round.scenario)) {
+            return;
+        }
+    }
+    if (found->count == TRUTHS_MAX) {
+        found->overflow = true;
+        return;
+    }
+    found->models[found->count] = spare[spare_side ^ 1][found->count];
+    model_copy(found->models[found->count], model, linearize->round.scenario);
+    found->count++;
+}
+
+static bool
+may_be_next(const struct round *round, uint32_t index, uint32_t done)
+{
+    const struct op *op = &round->ops[round->first + index];
+    for (uint32_t i = 0; i < round->count; i++) {
+        const struct op *other = &round->ops[round->first + i];
+        if ((done >> i & 1) == 0 && other->answered && other->answered_step < op->sent_step) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* An ended hold may be forgotten once the core need not remember it any more. */
+static bool
+may_be_forgotten(const struct model *model, const struct scenario *scenario, const struct uuid *id, uint64_t now_ms)
+{
+    int32_t slot = model_find_hold(model, id);
+    if (slot < 0) {
+        return false;
+    }
+    const struct model_hold *hold = &model->holds[slot];
+    bool overdue = hold->state == HOLD_HELD && hold->deadline_ms <= now_ms;
+    uint64_t ended_ms = overdue ? hold->deadline_ms : hold->ended_ms;
+    if (!overdue && model_hold_has_units(hold)) {
+        return false;
+    }
+    return scenario->bounded || ended_ms + scenario->shard.ended_ms <= now_ms;
+}
+
+/* Refusals that the model does not know: for want of room, or of a hold long ended. */
+static bool
+refused_by_bound(const struct linearize *linearize, const struct model *model, const struct op *op, uint64_t now_ms)
+{
+    const struct scenario *scenario = linearize->round.scenario;
+    if (!op->answered) {
+        return false;
+    }
+    if (op->answer.status == STATUS_BUSY) {
+        return linearize->busy_allowed;
+    }
+    return op->answer.status == STATUS_NOHOLD &&
+           (may_be_forgotten(model, scenario, &op->request.hold, now_ms) ||
+            (op->request.has_replaces && may_be_forgotten(model, scenario, &op->request.replaces, now_ms)));
+}
+
+static bool
+key_may_be_forgotten(const struct linearize *linearize, const struct model *model, const struct op *op,
+                     uint64_t now_ms)
+{
+    for (uint32_t i = 0; op->key != 0 && i < model->key_count; i++) {
+        const struct model_key *key = &model->keys[i];
+        if (key->used && key->user == op->request.user && key->key == op->key) {
+            return linearize->round.scenario->bounded ||
+                   key->at_ms + linearize->round.scenario->shard.key_ms <= now_ms;
+        }
+    }
+    return false;
+}
+
+static void search(struct linearize *linearize, uint32_t depth, uint32_t done, int32_t swept,
+                   struct truths *found);
+
+static void
+try_op(struct linearize *linearize, uint32_t depth, uint32_t done, uint32_t index, uint64_t now_ms,
+       struct truths *found)
+{
+    static struct answer predicted;
+    const struct round *round = &linearize->round;
+    uint32_t op_index = round->first + index;
+    const struct op *op = &round->ops[op_index];
+    struct model *next = stack[depth + 1];
+    if (refused_by_bound(linearize, stack[depth], op, now_ms)) {
+        model_copy(next, stack[depth], round->scenario);
+        search(linearize, depth + 1, done | 1u << index, -1, found);
+    }
+    uint32_t variants = key_may_be_forgotten(linearize, stack[depth], op, now_ms) ? 2 : 1;
+    for (uint32_t options = 0; options < variants; options++) {
+        model_copy(next, stack[depth], round->scenario);
+        model_execute(next, round->scenario, round->ops, op_index, now_ms,
+                      (options == 1 ? MODEL_FORGET_KEY : 0) | (round->exact ? 0 : MODEL_LOOSE), &predicted);
+        const char *wrong = op->answered ? compare_answer(next, round, op_index, &predicted) : NULL;
+        if (wrong != NULL) {
+            if (linearize->why) {
+                printf("    try %u at %llu: %s: ", op_index, (unsigned long long)now_ms, wrong);
+                scenario_print_answer(round->scenario, &predicted);
+                printf("\n");
+            }
+            linearize->wrong = wrong;
+            linearize->wrong_op = op_index;
+            linearize->predicted = predicted;
+            continue;
+        }
+        search(linearize, depth + 1, done | 1u << index, -1, found);
+    }
+}
+
+static void
+search(struct linearize *linearize, uint32_t depth, uint32_t done, int32_t swept, struct truths *found)
+{
+    const struct round *round = &linearize->round;
+    assert(depth < DEPTH_MAX);
+    linearize->nodes++;
+    if (linearize->nodes > NODES_MAX) {
+        found->overflow = true;
+        return;
+    }
+    bool whole = true;
+    for (uint32_t i = 0; i < round->count; i++) {
+        whole = whole && ((done >> i & 1) != 0 || !round->ops[round->first + i].answered);
+    }
+    if (whole && swept < 0) {
+        emit(linearize, stack[depth], found);
+    }
+    for (uint32_t i = 0; i < round->count; i++) {
+        const struct op *op = &round->ops[round->first + i];
+        if ((done >> i & 1) != 0 || !op->sent || !may_be_next(round, i, done)) {
+            continue;
+        }
+        for (uint32_t c = 0; c < linearize->clock_count; c++) {
+            uint64_t now_ms = linearize->clocks[c];
+            if (now_ms >= op->sent_ms && (!op->answered || now_ms <= op->answered_ms)) {
+                try_op(linearize, depth, done, i, now_ms, found);
+            }
+        }
+    }
+    if (done == (1u << round->count) - 1) {
+        return;
+    }
+    for (uint32_t i = (uint32_t)(swept + 1); i < stack[depth]->hold_count; i++) {
+        const struct model_hold *hold = &stack[depth]->holds[i];
+        if (hold->state == HOLD_HELD && hold->deadline_ms <= linearize->clocks[linearize->clock_count - 1]) {
+            model_copy(stack[depth + 1], stack[depth], round->scenario);
+            model_sweep(stack[depth + 1], i);
+            search(linearize, depth + 1, done, (int32_t)i, found);
+        }
+    }
+}
+
+bool
+linearize_round(struct linearize *linearize, struct truths *truths)
+{
+    struct truths found = {.count = 0};
+    linearize->nodes = 0;
+    linearize->wrong = NULL;
+    for (uint32_t i = 0; i < truths->count; i++) {
+        model_copy(stack[0], truths->models[i], linearize->round.scenario);
+        search(linearize, 0, 0, -1, &found);
+    }
+    if (found.count == 0 && !found.overflow) {
+        return false;
+    }
+    *truths = found;
+    spare_side ^= 1;
+    return true;
+}

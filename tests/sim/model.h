@@ -1,0 +1,98 @@
+/*
+ * model.h - the rules of the interface once more, plain and slow: what each request must answer.
+ *
+ * It shares no code with core/. One model is one possible truth; it takes one request at a time.
+ * compare.c compares what it predicts with what was told, linearize.c finds the order.
+ */
+#ifndef SIM_MODEL_H
+#define SIM_MODEL_H
+
+#include "tests/sim/scenario.h"
+
+struct model_seat {
+    int16_t holder;         /* slot of the hold that has it, -1: free */
+    uint32_t version;       /* at least this much */
+};
+
+struct model_hold {
+    struct uuid id;
+    bool id_known;
+    bool versions_open;     /* the core may have counted further: the next answer tells */
+    uint8_t state;          /* enum hold_state; 0: never placed */
+    int8_t event;
+    int8_t user;
+    uint8_t seat_count;
+    uint8_t pool_count;
+    uint64_t start_ms;
+    uint64_t deadline_ms;
+    uint64_t ended_ms;
+    struct {
+        uint16_t index;
+        uint32_t version;   /* 0: not known yet */
+    } seats[HOLD_SEATS_MAX];
+    struct {
+        uint32_t pool;
+        uint32_t quantity;
+    } pools[HOLD_POOLS_MAX];
+};
+
+struct model_key {
+    bool used;
+    int8_t user;
+    uint16_t key;
+    int16_t op;             /* whose request and answer it repeats */
+    uint64_t at_ms;
+};
+
+struct model_event {
+    bool exists;
+    bool changed;           /* since it was created */
+    uint8_t status;
+    uint32_t hold_seconds;
+    uint32_t limit;
+    uint32_t capacity[SIM_POOLS];
+};
+
+/* Copied often: the long arrays come last and only their used part is copied. */
+struct model {
+    uint32_t hold_count;
+    uint32_t key_count;
+    uint32_t seat_counts[SIM_EVENTS];
+    struct model_event events[SIM_EVENTS];
+    struct model_key keys[SIM_KEYS];
+    struct model_hold holds[SIM_HOLDS];
+    struct model_seat *seats[SIM_EVENTS];   /* into the memory below */
+    struct model_seat memory[];
+};
+
+enum model_option {
+    MODEL_FORGET_KEY = 1 << 0,      /* the key's answer was forgotten: execute */
+    MODEL_LOOSE = 1 << 1,           /* others were under way: best is one look, not the best of any moment */
+};
+
+size_t model_size(const struct scenario *scenario);
+void model_begin(struct model *model, const struct scenario *scenario);
+void model_copy(struct model *to, const struct model *from, const struct scenario *scenario);
+bool model_equal(const struct model *a, const struct model *b, const struct scenario *scenario);
+
+/* Executes the op at this moment: changes the model and predicts the answer. ops: all of the run. */
+/* An answer is the caller's; its long parts are written as far as they are used. */
+void model_execute(struct model *model, const struct scenario *scenario, const struct op *ops, uint32_t op_index,
+                   uint64_t now_ms, uint32_t options, struct answer *ret_answer);
+
+/* Makes room for this many holds and keys in all. */
+void model_reserve(struct model *model, uint32_t hold_count, uint32_t key_count);
+
+/* Gives the units of an overdue hold back. */
+void model_sweep(struct model *model, uint32_t hold);
+
+/* Drops holds that ended before anybody learned their id: nobody can ask for them. */
+void model_forget_unknown(struct model *model);
+
+/* Slot of a hold by id, or -1. */
+int32_t model_find_hold(const struct model *model, const struct uuid *id);
+
+/* Live or confirmed: it has its units. */
+bool model_hold_has_units(const struct model_hold *hold);
+
+#endif

@@ -1,0 +1,535 @@
+/*
+ * sim.c - the simulator: seeds in, verdict out.
+ *
+ *     sim --seeds FROM COUNT      plays COUNT seeds; ends with a line such as "20000 passed, 0 failed"
+ *     sim --seed N [--trace]      plays one, and shows each round
+ *     sim --endless               plays from a seed of the wall clock on until something fails
+ *     sim ... --twice             plays each seed twice and compares the states (R5); else every 50th
+ *     sim ... --why               prints what each order that was tried is contradicted by
+ *     sim ... --keep-going        goes on after a failure
+ *
+ * One seed is one history, in rounds: requests are sent, things happen in any order, all is answered or lost
+ * in a crash, then the order is sought that explains every answer (linearize.c). A round of one request is
+ * checked to the last figure. After a crash, and at the end, everything is looked at.
+ */
+#include "tests/sim/clients.h"
+#include "tests/sim/linearize.h"
+#include "tests/sim/world.h"
+
+#include <assert.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* By then a sweep has come by: a deadline is at most two ticks of the wheel late. */
+#define SWEEP_MS 20
+#define SEED_SECONDS_MAX 30
+
+struct run {
+    struct scenario scenario;
+    struct random random;
+    struct clients clients;
+    struct truths truths;
+    struct linearize linearize;
+    struct world *world;
+    bool trace;
+    bool hashing;
+    uint64_t hash;
+    const char *failure;
+    struct op ops[SIM_OPS];
+};
+
+static struct run run;
+static volatile uint64_t seed_now;
+static uint64_t cut_short;      /* seeds with more truths than can be followed */
+
+/* ---- rounds ----------------------------------------------------------------------------------- */
+
+static void
+print_round(const struct op *ops, uint32_t first, uint32_t count)
+{
+    for (uint32_t i = first; i < first + count; i++) {
+        if (!ops[i].sent) {
+            continue;
+        }
+        printf("  %u ", i);
+        scenario_print_request(&run.scenario, &ops[i]);
+        printf(" sent=%llu@%llu", (unsigned long long)ops[i].sent_step, (unsigned long long)ops[i].sent_ms);
+        if (ops[i].answered) {
+            printf(" answered=%llu@%llu\n      ", (unsigned long long)ops[i].answered_step,
+                   (unsigned long long)ops[i].answered_ms);
+            scenario_print_answer(&run.scenario, &ops[i].answer);
+            printf("\n");
+        } else {
+            printf(" %s\n", ops[i].lost ? "lost" : "no answer");
+        }
+    }
+    (void)fflush(stdout);
+}
+
+static bool
+fail(const char *what)
+{
+    if (run.failure == NULL) {
+        run.failure = what;
+    }
+    return false;
+}
+
+/* A hold that is over its deadline and, for all this truth knows, has its units still. */
+static uint32_t
+overdue_count(uint64_t now_ms)
+{
+    uint32_t most = 0;
+    for (uint32_t t = 0; t < run.truths.count; t++) {
+        uint32_t count = 0;
+        for (uint32_t i = 0; i < run.truths.models[t]->hold_count; i++) {
+            const struct model_hold *hold = &run.truths.models[t]->holds[i];
+            count += hold->state == HOLD_HELD && hold->deadline_ms <= now_ms;
+        }
+        most = count > most ? count : most;
+    }
+    return most;
+}
+
+/* Time goes on until no deadline is too near to say whether its sweep has been; then all are swept. */
+static bool
+sweep_all(void)
+{
+    for (uint32_t turn = 0;; turn++) {
+        if (!world_quiesce(run.world, true)) {
+            return fail("the shards never come to rest");
+        }
+        uint64_t now_ms = world_now(run.world);
+        for (uint32_t t = 0; t < run.truths.count; t++) {
+            struct model *model = run.truths.models[t];
+            for (uint32_t i = 0; i < model->hold_count; i++) {
+                if (model->holds[i].state == HOLD_HELD && model->holds[i].deadline_ms + SWEEP_MS <= now_ms) {
+                    model_sweep(model, i);
+                }
+            }
+            model_forget_unknown(model);
+        }
+        if (overdue_count(now_ms) == 0) {
+            return true;
+        }
+        assert(turn < 1000);
+        world_advance(run.world, SWEEP_MS);
+    }
+}
+
+static void
+note_clock(void)
+{
+    uint64_t now_ms = world_now(run.world);
+    if (run.linearize.clock_count == 0 || run.linearize.clocks[run.linearize.clock_count - 1] != now_ms) {
+        assert(run.linearize.clock_count < ROUND_CLOCKS);
+        run.linearize.clocks[run.linearize.clock_count++] = now_ms;
+    }
+}
+
+/* All answers are in, or lost: which truths are left? */
+static bool
+judge(const struct op *ops, uint32_t first, uint32_t count, bool exact)
+{
+    struct linearize *linearize = &run.linearize;
+    if (world_broken(run.world) != NULL) {
+        return fail(world_broken(run.world));
+    }
+    linearize->round =
+        (struct round){.scenario = &run.scenario, .ops = ops, .first = first, .count = count, .exact = exact};
+    linearize->busy_allowed = run.scenario.bounded || run.scenario.refuse_percent > 0;
+    for (uint32_t t = 0; t < run.truths.count; t++) {
+        model_reserve(run.truths.models[t], run.clients.hold_count, run.clients.key_count);
+    }
+    if (linearize_round(linearize, &run.truths)) {
+        return !run.truths.overflow;
+    }
+    if (run.failure == NULL) {
+        printf("round at step %llu, %u truths, %s:\n", (unsigned long long)world_steps(run.world),
+               run.truths.count, exact ? "exact" : "not exact");
+        print_round(ops, first, count);
+        if (linearize->wrong != NULL) {
+            printf("  for instance %u: %s; predicted:\n      ", linearize->wrong_op, linearize->wrong);
+            scenario_print_answer(&run.scenario, &linearize->predicted);
+            printf("\n");
+        }
+    }
+    return fail("no order of the requests explains the answers");
+}
+
+static bool
+all_answered(uint32_t first, uint32_t count)
+{
+    for (uint32_t i = first; i < first + count; i++) {
+        if (!run.ops[i].answered) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* A question of the audit: alone, and looked at to the last figure. */
+static bool
+ask(const struct request *request)
+{
+    uint32_t index = SIM_OPS - 1;
+    struct op *op = &run.ops[index];
+    memset(op, 0, offsetof(struct op, answer));
+    op->answer.letter_count = 0;
+    op->request = *request;
+    op->hold_slot = -1;
+    op->key_slot = -1;
+    op->shard = random_below(&run.random, 60);
+    run.linearize.clock_count = 0;
+    note_clock();
+    world_send(run.world, index);
+    if (!world_quiesce(run.world, false)) {
+        return fail("the shards never come to rest");
+    }
+    if (!op->answered) {
+        print_round(run.ops, index, 1);
+        return fail("a question got no answer");
+    }
+    if (run.trace) {
+        print_round(run.ops, index, 1);
+    }
+    return judge(run.ops, index, 1, true);
+}
+
+/* Everything: each event's counts and maps, each user's holds, each hold. */
+static bool
+audit(void)
+{
+    if (!sweep_all()) {
+        return false;
+    }
+    if (run.trace) {
+        printf("audit\n");
+    }
+    struct request request;
+    for (uint32_t e = 0; e < run.scenario.event_count; e++) {
+        for (uint32_t u = 0; u < run.scenario.user_count; u++) {
+            memset(&request, 0, sizeof request);
+            request.type = COMMAND_HOLDS;
+            request.event = (int8_t)e;
+            request.user = (int8_t)u;
+            if (!ask(&request)) {
+                return false;
+            }
+        }
+        for (uint32_t s = 0; s < run.scenario.events[e].section_count; s++) {
+            memset(&request, 0, sizeof request);
+            request.type = COMMAND_SEATS;
+            request.event = (int8_t)e;
+            request.section = (int8_t)s;
+            if (!ask(&request)) {
+                return false;
+            }
+        }
+        memset(&request, 0, sizeof request);
+        request.type = COMMAND_EVENT_GET;
+        request.event = (int8_t)e;
+        if (!ask(&request)) {
+            return false;
+        }
+    }
+    for (uint32_t i = 0; i < run.clients.hold_count; i++) {
+        const struct model_hold *hold = &run.truths.models[0]->holds[i];
+        if (i < run.truths.models[0]->hold_count && hold->state != 0 && hold->id_known) {
+            memset(&request, 0, sizeof request);
+            request.type = COMMAND_HOLD_GET;
+            request.hold = hold->id;
+            if (!ask(&request)) {
+                return false;
+            }
+        }
+    }
+    world_check(run.world, true);
+    return true;
+}
+
+static void
+crash(uint32_t first, uint32_t count)
+{
+    for (uint32_t i = first; i < first + count; i++) {
+        run.ops[i].lost = run.ops[i].sent && !run.ops[i].answered;
+    }
+    uint32_t shard_count = random_chance(&run.random, 50) ? world_shard_count(run.world)
+                                                          : random_between(&run.random, 1, WORLD_SHARDS);
+    world_crash(run.world, shard_count);
+    if (run.trace) {
+        printf("crash, then %u shards\n", shard_count);
+    }
+}
+
+/* The requests of one round are sent while other things happen. Returns whether it ended in a crash. */
+static bool
+play(uint32_t first, uint32_t count)
+{
+    struct random *random = &run.random;
+    uint32_t sent = 0;
+    bool will_crash = random_chance(random, run.scenario.crash_percent);
+    bool clock_moves = !will_crash && random_chance(random, run.scenario.clock_percent);
+    uint32_t moves = clock_moves ? random_between(random, 1, 3) : 0;
+    uint32_t steps_max = random_between(random, 5, 40 + 60 * count);
+    uint32_t crash_at = random_below(random, steps_max);
+    for (uint32_t step = 0; step < steps_max; step++) {
+        if (will_crash && step == crash_at) {
+            crash(first, count);
+            return true;
+        }
+        if (sent < count && (random_chance(random, 30) || step + count >= steps_max)) {
+            world_send(run.world, first + sent++);
+        } else if (moves > 0 && random_chance(random, 10)) {
+            moves--;
+            world_advance(run.world, random_chance(random, 50) ? random_between(random, 1, 20)
+                                                                : random_between(random, 20, 1500));
+            note_clock();
+        } else if (sent < count || !all_answered(first, count)) {
+            world_step(run.world);
+        } else if (!will_crash) {
+            break;
+        }
+    }
+    while (sent < count) {
+        world_send(run.world, first + sent++);
+    }
+    return false;
+}
+
+static void
+pass_time(void)
+{
+    struct random *random = &run.random;
+    const struct model *model = run.truths.models[0];
+    uint32_t draw = random_below(random, 100);
+    uint64_t now_ms = world_now(run.world);
+    if (draw < 30) {
+        return;
+    }
+    if (draw < 50) {
+        world_advance(run.world, random_between(random, 1, 50));
+        return;
+    }
+    if (draw < 85) {
+        /* to the neighbourhood of somebody's deadline */
+        for (uint32_t tries = 0; tries < 8 && model->hold_count > 0; tries++) {
+            const struct model_hold *hold = &model->holds[random_below(random, model->hold_count)];
+            int64_t offset = draw < 68 ? -(int64_t)random_between(random, 1, 12) : (int64_t)random_below(random, 26);
+            int64_t wait = (int64_t)(hold->deadline_ms - now_ms) + offset;
+            if (hold->state == HOLD_HELD && hold->deadline_ms > now_ms && wait > 0) {
+                world_advance(run.world, (uint64_t)wait);
+                return;
+            }
+        }
+        return;
+    }
+    world_advance(run.world, draw < 96 ? random_between(random, 100, 2000) : random_between(random, 5000, 20000));
+}
+
+/* One round; false where something is wrong. */
+static bool
+play_round(void)
+{
+    struct random *random = &run.random;
+    pass_time();
+    if (random_chance(random, 60) || overdue_count(world_now(run.world)) > 2) {
+        if (!sweep_all()) {
+            return false;
+        }
+    } else if (random_chance(random, 30) && !world_quiesce(run.world, true)) {
+        return fail("the shards never come to rest");
+    }
+    uint32_t first = run.clients.op_count;
+    uint32_t wanted = random_between(random, 1, run.scenario.concurrency_max);
+    for (uint32_t i = 0; i < wanted; i++) {
+        if (!clients_ask(&run.clients, &run.scenario, random, run.truths.models[0], wanted == 1, run.ops)) {
+            break;
+        }
+    }
+    uint32_t count = run.clients.op_count - first;
+    if (count == 0) {
+        return true;
+    }
+    run.linearize.clock_count = 0;
+    note_clock();
+    bool crashed = play(first, count);
+    if (!crashed && !world_quiesce(run.world, false)) {
+        return fail("the shards never come to rest");
+    }
+    if (run.trace) {
+        printf("round\n");
+        print_round(run.ops, first, count);
+    }
+    if (!crashed && !all_answered(first, count)) {
+        print_round(run.ops, first, count);
+        return fail("a request got no answer");
+    }
+    bool exact = count == 1 && run.linearize.clock_count == 1 && overdue_count(world_now(run.world)) == 0;
+    if (!judge(run.ops, first, count, exact)) {
+        return false;
+    }
+    world_check(run.world, true);
+    if (run.hashing) {
+        run.hash = (run.hash ^ world_hash(run.world)) * 0x9e3779b97f4a7c15u;
+    }
+    if (crashed) {
+        world_advance(run.world, random_chance(random, 50) ? 0 : random_below(random, 3000));
+        return audit();
+    }
+    return true;
+}
+
+static bool
+create_events(void)
+{
+    for (uint32_t e = 0; e < run.scenario.event_count; e++) {
+        struct request request;
+        memset(&request, 0, sizeof request);
+        request.type = COMMAND_EVENT_CREATE;
+        request.event = (int8_t)e;
+        if (random_chance(&run.random, 95) && !ask(&request)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- seeds ------------------------------------------------------------------------------------ */
+
+static bool
+play_seed(uint64_t seed, bool hashing, uint64_t *ret_hash)
+{
+    seed_now = seed;
+    (void)alarm(SEED_SECONDS_MAX);
+    random_seed(&run.random, seed);
+    scenario_draw(&run.scenario, &run.random, seed);
+    world_begin(run.world, &run.scenario, &run.random, run.ops);
+    truths_begin(&run.truths, &run.scenario);
+    run.clients = (struct clients){.key_next = 1};
+    run.hashing = hashing;
+    run.hash = 0;
+    run.failure = NULL;
+    if (run.trace) {
+        printf("seed %llu: %u shards, %u events, %u users, %u at once, crash %u%%, refuse %u%%%s%s\n",
+               (unsigned long long)seed, run.scenario.shard_count, run.scenario.event_count,
+               run.scenario.user_count, run.scenario.concurrency_max, run.scenario.crash_percent,
+               run.scenario.refuse_percent, run.scenario.bounded ? ", bounded" : "",
+               run.scenario.memory_mode ? ", memory" : "");
+    }
+    bool sound = create_events();
+    for (uint32_t i = 0; sound && i < run.scenario.round_count; i++) {
+        sound = play_round();
+    }
+    if (sound) {
+        sound = audit();
+    }
+    *ret_hash = run.hash;
+    if (run.truths.overflow) {
+        cut_short++;
+        return true;
+    }
+    if (!sound) {
+        printf("seed %llu failed at step %llu: %s (again: sim --seed %llu --trace)\n", (unsigned long long)seed,
+               (unsigned long long)world_steps(run.world), run.failure, (unsigned long long)seed);
+        (void)fflush(stdout);
+    }
+    return sound;
+}
+
+static bool
+play_checked(uint64_t seed, bool twice)
+{
+    uint64_t first_hash = 0;
+    uint64_t second_hash = 0;
+    if (!play_seed(seed, twice, &first_hash)) {
+        return false;
+    }
+    if (twice && (!play_seed(seed, twice, &second_hash) || first_hash != second_hash)) {
+        printf("seed %llu failed: two runs, two states (R5)\n", (unsigned long long)seed);
+        return false;
+    }
+    return true;
+}
+
+/* An assertion of the core, or a hang: name the seed, then end. */
+static void
+on_signal(int number)
+{
+    char text[128];
+    int size = snprintf(text, sizeof text, "seed %llu failed: %s\n", (unsigned long long)seed_now,
+                        number == SIGALRM ? "it takes too long" : "the core has aborted");
+    if (write(STDOUT_FILENO, text, size > 0 ? (size_t)size : 0) < 0) {
+        _exit(2);
+    }
+    _exit(1);
+}
+
+static int
+usage(void)
+{
+    (void)fprintf(stderr, "usage: sim --seeds FROM COUNT | --seed N | --endless  [--twice] [--trace] [--why] [--keep-going]\n");
+    return 2;
+}
+
+int
+main(int argc, char **argv)
+{
+    uint64_t from = 1;
+    uint64_t count = 1000;
+    bool twice = false;
+    bool keep_going = false;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--seeds") == 0 && i + 2 < argc) {
+            from = strtoull(argv[++i], NULL, 10);
+            count = strtoull(argv[++i], NULL, 10);
+        } else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc) {
+            from = strtoull(argv[++i], NULL, 10);
+            count = 1;
+        } else if (strcmp(argv[i], "--endless") == 0) {
+            from = (uint64_t)time(NULL) << 20;
+            count = UINT64_MAX;
+        } else if (strcmp(argv[i], "--twice") == 0) {
+            twice = true;
+        } else if (strcmp(argv[i], "--trace") == 0) {
+            run.trace = true;
+        } else if (strcmp(argv[i], "--why") == 0) {
+            run.linearize.why = true;
+        } else if (strcmp(argv[i], "--keep-going") == 0) {
+            keep_going = true;
+        } else {
+            return usage();
+        }
+    }
+    (void)signal(SIGABRT, on_signal);
+    (void)signal(SIGSEGV, on_signal);
+    (void)signal(SIGBUS, on_signal);
+    (void)signal(SIGALRM, on_signal);
+    run.world = world_open();
+    linearize_open();
+    uint64_t passed = 0;
+    uint64_t failed = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        if (play_checked(from + i, twice || (from + i) % 50 == 0)) {
+            passed++;
+        } else {
+            failed++;
+            if (!keep_going) {
+                break;
+            }
+        }
+        if (count == UINT64_MAX && passed % 10000 == 0) {
+            printf("%llu passed\n", (unsigned long long)passed);
+            (void)fflush(stdout);
+        }
+    }
+    if (cut_short > 0) {
+        printf("%llu seeds were followed only in part: more truths than fit\n", (unsigned long long)cut_short);
+    }
+    printf("%llu passed, %llu failed\n", (unsigned long long)passed, (unsigned long long)failed);
+    return failed > 0 ? 1 : 0;
+}
