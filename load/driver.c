@@ -205,8 +205,11 @@ answers_take(struct driver *driver, struct connection *connection)
         if (ask.kind != ASK_CONFIRM)
             histogram_add(&driver->workload->tally->latency, read_ns - ask.sent_ns);
         struct ask next;
+        uint64_t held = driver->workload->tally->held;
         if (workload_answer(driver->workload, &ask, answer, &next))
             connection_ask(driver, connection, &next, read_ns);
+        if (driver->workload->tally->held != held)
+            driver->workload->tally->held_last_ns = read_ns;
     }
     return result == 0;
 }

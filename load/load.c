@@ -190,8 +190,13 @@ watch(struct load *load)
     return patient;
 }
 
-/* Returns how long the threads asked, all together. */
-static uint64_t
+/* How long the threads asked, all together, and how long it took until the last hold was granted. */
+struct duration {
+    uint64_t all_ns;
+    uint64_t holds_ns;
+};
+
+static struct duration
 tallies_merge(struct load *load)
 {
     uint64_t begin_ns = UINT64_MAX, end_ns = 0;
@@ -204,6 +209,8 @@ tallies_merge(struct load *load)
         total->asked += tally->asked;
         total->answered += tally->answered;
         total->held += tally->held;
+        if (tally->held_last_ns > total->held_last_ns)
+            total->held_last_ns = tally->held_last_ns;
         total->confirmed += tally->confirmed;
         total->lost += tally->lost;
         total->lost_units += tally->lost_units;
@@ -215,13 +222,13 @@ tallies_merge(struct load *load)
         histogram_merge(&total->latency, &tally->latency);
         ledger_merge(&total->ledger, &tally->ledger);
     }
-    return end_ns - begin_ns;
+    return (struct duration){end_ns - begin_ns, total->held > 0 ? total->held_last_ns - begin_ns : 0};
 }
 
 /* Starts the threads and waits for them. False: what went wrong is told; what was answered is counted
  * anyway. */
 static bool
-load_run(struct load *load, uint64_t *ret_duration_ns)
+load_run(struct load *load, struct duration *ret_duration)
 {
     uint32_t threads = load->options.threads;
     atomic_store(&load->running, threads);
@@ -250,7 +257,7 @@ load_run(struct load *load, uint64_t *ret_duration_ns)
         }
     }
     (void)pthread_barrier_destroy(&load->start);
-    *ret_duration_ns = tallies_merge(load);
+    *ret_duration = tallies_merge(load);
     return well;
 }
 
@@ -275,7 +282,7 @@ verdict(const struct load *load, uint64_t oversold, const struct audit *audit)
 }
 
 static bool
-load_report(const struct load *load, uint64_t duration_ns)
+load_report(const struct load *load, struct duration duration)
 {
     const struct load_options *options = &load->options;
     const struct tally *total = &load->total;
@@ -293,7 +300,8 @@ load_report(const struct load *load, uint64_t duration_ns)
         }
         well = verdict(load, oversold, &audit) && well;
     }
-    json_t *result = report_json(options, total, duration_ns, oversold, sale ? &audit : NULL);
+    json_t *result =
+        report_json(options, total, duration.all_ns, duration.holds_ns, oversold, sale ? &audit : NULL);
     if (options->json) {
         well = json_dumpf(result, stdout, JSON_REAL_PRECISION(10)) == 0 && well;
         putchar('\n');
@@ -339,9 +347,9 @@ load_main(int argc, char **argv)
         load_done(&load);
         return 1;
     }
-    uint64_t duration_ns = 0;
-    bool well = load_run(&load, &duration_ns);
-    well = load_report(&load, duration_ns) && well;
+    struct duration duration = {0};
+    bool well = load_run(&load, &duration);
+    well = load_report(&load, duration) && well;
     load_done(&load);
     return well ? 0 : 1;
 }

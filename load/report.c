@@ -52,18 +52,19 @@ units_granted(const struct ledger *ledger)
 }
 
 json_t *
-report_json(const struct load_options *options, const struct tally *tally, uint64_t duration_ns,
-            uint64_t oversold, const struct audit *audit)
+report_json(const struct load_options *options, const struct tally *tally, uint64_t all_ns,
+            uint64_t holds_ns, uint64_t oversold, const struct audit *audit)
 {
-    double seconds = (double)duration_ns / 1e9;
-    double per_second = duration_ns > 0 ? 1 / seconds : 0;
-    json_t *result = json_pack(
-        "{s:s, s:i, s:i, s:i, s:I, s:I, s:o, s:I, s:I, s:f, s:f, s:f}", "label", options->label,
-        "connections", (int)options->connections, "pipeline", (int)options->pipeline, "threads",
-        (int)options->threads, "asked", (json_int_t)tally->asked, "held", (json_int_t)tally->held,
-        "refused", refusals_json(&tally->refusals), "lost", (json_int_t)tally->lost, "strange",
-        (json_int_t)tally->strange, "seconds", seconds, "holds_per_second",
-        (double)tally->held * per_second, "answers_per_second", (double)tally->answered * per_second);
+    double seconds = (double)all_ns / 1e9;
+    double holds_per_second = holds_ns > 0 ? (double)tally->held / ((double)holds_ns / 1e9) : 0;
+    double answers_per_second = all_ns > 0 ? (double)tally->answered / seconds : 0;
+    json_t *result =
+        json_pack("{s:s, s:i, s:i, s:i, s:I, s:I, s:o, s:I, s:I, s:f, s:f, s:f}", "label", options->label,
+                  "connections", (int)options->connections, "pipeline", (int)options->pipeline, "threads",
+                  (int)options->threads, "asked", (json_int_t)tally->asked, "held", (json_int_t)tally->held,
+                  "refused", refusals_json(&tally->refusals), "lost", (json_int_t)tally->lost, "strange",
+                  (json_int_t)tally->strange, "seconds", seconds, "holds_per_second", holds_per_second,
+                  "answers_per_second", answers_per_second);
     json_object_set_new(result, "latency_us",
                         json_pack("{s:f, s:f, s:f, s:f}", "p50", latency_us(&tally->latency, 0.5), "p99",
                                   latency_us(&tally->latency, 0.99), "p999",

@@ -9,10 +9,11 @@
 
 #include <jansson.h>
 
-/* The result as a JSON object, the caller's. The tally is that of all threads; audit is NULL for raw loads.
+/* The result as a JSON object, the caller's: all_ns is how long it took, holds_ns until the last hold was
+ * granted. The tally is that of all threads; audit is NULL for raw loads.
  */
-json_t *report_json(const struct load_options *options, const struct tally *tally, uint64_t duration_ns,
-                    uint64_t oversold, const struct audit *audit);
+json_t *report_json(const struct load_options *options, const struct tally *tally, uint64_t all_ns,
+                    uint64_t holds_ns, uint64_t oversold, const struct audit *audit);
 
 /* Prints results side by side on standard output. */
 void report_table(json_t *const *results, size_t count);

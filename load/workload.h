@@ -48,6 +48,7 @@ struct tally {
     _Atomic uint64_t asked; /* holds, or raw requests; confirms are not asked for */
     _Atomic uint64_t answered;
     _Atomic uint64_t held; /* raw: answers that are no refusal */
+    uint64_t held_last_ns; /* when the last of these was answered */
     uint64_t confirmed;
     uint64_t lost; /* asked and never answered: the connection broke */
     uint64_t lost_units;
