@@ -126,16 +126,16 @@ class Bench:
     def redis(self):
         port, path = free_port(), self.directory()
         argv = ["redis-server", "--port", port, "--bind", "127.0.0.1", "--dir", path, "--save", "", "--appendonly", "no"]
-        with running(argv, port, path / "log"):
-            yield port
+        with running(argv, port, path / "log") as child:
+            yield child, port
         shutil.rmtree(path)
 
     @contextlib.contextmanager
     def nginx(self):
         port, path = free_port(), self.directory()
         (path / "nginx.conf").write_text((HERE / "nginx.conf").read_text().replace("PORT;", f"{port};"))
-        with running(["nginx", "-p", path, "-c", path / "nginx.conf"], port, path / "log"):
-            yield port
+        with running(["nginx", "-p", path, "-c", path / "nginx.conf"], port, path / "log") as child:
+            yield child, port
         shutil.rmtree(path)
 
     # ---- loads ----
@@ -143,12 +143,24 @@ class Bench:
     def cli(self, port, *words):
         return command_output(["redis-cli", "-p", port, *words], 60).strip()
 
-    def raw(self, name, port, pipeline, *words, refusals=("HELD",)):
+    @contextlib.contextmanager
+    def processor(self, name, pid):
+        """Notes what a request cost the server in processor time, which other load disturbs least, and how many cores
+        the client had: near 1.0, the client is what limits. Yields a dict that is to get "answers"."""
+        before, client, begin, got = cpu_seconds(pid), children_seconds(), time.monotonic(), {}
+        yield got
+        wall = time.monotonic() - begin
+        self.note(f"{name}, server ns a request", (cpu_seconds(pid) - before) / got["answers"] * 1e9)
+        self.note(f"{name}, client cores in percent", (children_seconds() - client) / wall * 100)
+
+    def raw(self, name, port, pid, pipeline, *words, refusals=("HELD",)):
         """holdfast load raw: the same client whoever the server is. Holds are counted where granted."""
-        text = command_output([self.binary, "load", "raw", "--resp", f"127.0.0.1:{port}", "--connections", CONNECTIONS,
-                               "--pipeline", pipeline, "--seconds", self.options.seconds, "--requests", 1000000000,
-                               "--seed", random.getrandbits(40), "--json", "--", *words], self.options.seconds + 60)
-        result = json.loads(text)
+        with self.processor(f"{name}, pipeline {pipeline}", pid) as got:
+            text = command_output([self.binary, "load", "raw", "--resp", f"127.0.0.1:{port}", "--connections", CONNECTIONS,
+                                   "--pipeline", pipeline, "--seconds", self.options.seconds, "--requests", 1000000000,
+                                   "--seed", random.getrandbits(40), "--json", "--", *words], self.options.seconds + 60)
+            result = json.loads(text)
+            got["answers"] = result["asked"] - result["lost"]
         strange = {word: count for word, count in result["refused"].items() if word not in refusals}
         if strange or result["lost"]:
             fail(f"{name}: refused with {strange}, {result['lost']} answers lost")
@@ -164,11 +176,13 @@ class Bench:
             fail(f"{name}: redis-benchmark printed no throughput:\n{text[-500:]}")
         self.note(f"{name} (redis-benchmark), pipeline {pipeline}", float(found[1]))
 
-    def wrk(self, name, port):
-        text = command_output(["wrk", "-t", 1, "-c", CONNECTIONS, "-d", f"{self.options.seconds}s", "--latency",
-                               "-s", HERE / "hold.lua", f"http://127.0.0.1:{port}"], self.options.seconds + 60)
-        pairs = dict(pair.split("=") for pair in text.split("figures ")[1].split())
-        figures = {key: int(value) for key, value in pairs.items()}
+    def wrk(self, name, port, pid):
+        with self.processor(name, pid) as got:
+            text = command_output(["wrk", "-t", 1, "-c", CONNECTIONS, "-d", f"{self.options.seconds}s", "--latency",
+                                   "-s", HERE / "hold.lua", f"http://127.0.0.1:{port}"], self.options.seconds + 60)
+            pairs = dict(pair.split("=") for pair in text.split("figures ")[1].split())
+            figures = {key: int(value) for key, value in pairs.items()}
+            got["answers"] = figures["answers"]
         if figures["broken"] or figures["refused"] > figures["answers"] / 4:
             fail(f"{name}: {figures}")
         self.note(name, figures["answers"] / figures["us"] * 1e6)
@@ -179,17 +193,17 @@ class Bench:
     def group_resp(self):
         for durability in ("memory", "journal"):
             for pipeline in (16, 1):
-                with self.holdfast(durability) as (_, _, resp):
+                with self.holdfast(durability) as (child, _, resp):
                     if durability == "memory":
-                        self.raw("holdfast memory PING", resp, pipeline, "PING", refusals=())
-                    self.raw(f"holdfast {durability} HOLD", resp, pipeline, "HOLD", "bench", USER, "SEAT", SEAT)
+                        self.raw("holdfast memory PING", resp, child.pid, pipeline, "PING", refusals=())
+                    self.raw(f"holdfast {durability} HOLD", resp, child.pid, pipeline, "HOLD", "bench", USER, "SEAT", SEAT)
 
     def group_redis(self):
         for pipeline in (16, 1):
-            with self.redis() as port:
-                self.raw("redis PING", port, pipeline, "PING", refusals=())
+            with self.redis() as (child, port):
+                self.raw("redis PING", port, child.pid, pipeline, "PING", refusals=())
                 script = self.cli(port, "SCRIPT", "LOAD", (HERE / "hold_seat.lua").read_text())
-                self.raw("redis Lua hold", port, pipeline, "EVALSHA", script, 3, "seats", "deadlines", "users", SEAT, USER,
+                self.raw("redis Lua hold", port, child.pid, pipeline, "EVALSHA", script, 3, "seats", "deadlines", "users", SEAT, USER,
                          int(time.time() * 1000) + 3600000, 1000000)
 
     def group_tools(self):
@@ -197,14 +211,14 @@ class Bench:
             with self.holdfast("memory") as (_, _, resp):
                 self.redis_benchmark("holdfast memory PING", resp, pipeline, "PING")
                 self.redis_benchmark("holdfast memory HOLD pool", resp, pipeline, "HOLD", "bench", "u__rand_int__", "POOL", "p", 1)
-            with self.redis() as port:
+            with self.redis() as (_, port):
                 self.redis_benchmark("redis PING", port, pipeline, "PING")
 
     def group_http(self):
-        with self.holdfast("memory") as (_, http, _):
-            self.wrk("holdfast memory HTTP hold", http)
-        with self.nginx() as port:
-            self.wrk("nginx return 200", port)
+        with self.holdfast("memory") as (child, http, _):
+            self.wrk("holdfast memory HTTP hold", http, child.pid)
+        with self.nginx() as (child, port):
+            self.wrk("nginx return 200", port, child.pid)
 
     def group_idle(self):
         count = min(IDLE, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 200)
@@ -220,6 +234,21 @@ class Bench:
             self.note(f"{count} idle connections: resident KiB more than without", after - before)
 
 
+def cpu_seconds(pid):
+    """Processor time of a process and its children that live now (nginx has its worker)."""
+    children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    ticks = 0
+    for process in (pid, *children):
+        fields = pathlib.Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def children_seconds():
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def resident(pid):
     return int(re.search(r"VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text())[1])
 
@@ -228,19 +257,22 @@ def report(figures, ratios):
     print(f"{'figure':64} {'median':>12} {'min':>12} {'max':>12}  runs")
     for name, values in figures.items():
         print(f"{name:64} {statistics.median(values):12,.0f} {min(values):12,.0f} {max(values):12,.0f}  {len(values)}")
-    print(f"\n{'ratio (of medians; least and most: of each repeat)':64} {'median':>12} {'min':>12} {'max':>12}  aim")
+    print(f"\n{'ratio (of medians; least and most: of each repeat)':64} {'median':>12} {'min':>12} {'max':>12} {'by cpu time':>12}  aim")
     for name, ratio in ratios.items():
         aim = f">= {ratio['aim']}" if ratio["aim"] else ""
-        print(f"{name:64} {ratio['median']:12.2f} {ratio['min']:12.2f} {ratio['max']:12.2f}  {aim}")
+        cpu = f"{ratio['cpu']:12.2f}" if ratio["cpu"] else f"{'-':>12}"
+        print(f"{name:64} {ratio['median']:12.2f} {ratio['min']:12.2f} {ratio['max']:12.2f} {cpu}  {aim}")
 
 
 def ratios_of(figures):
     found = {}
     for name, ours, theirs, aim in RATIOS:
         if ours in figures and theirs in figures:
+            cost = [figures.get(f"{figure}, server ns a request") for figure in (ours, theirs)]
             pairs = [a / b for a, b in zip(figures[ours], figures[theirs])]
             found[name] = {"median": statistics.median(figures[ours]) / statistics.median(figures[theirs]),
-                           "min": min(pairs), "max": max(pairs), "aim": aim}
+                           "min": min(pairs), "max": max(pairs), "aim": aim,
+                           "cpu": statistics.median(cost[1]) / statistics.median(cost[0]) if all(cost) else None}
     return found
 
 
