@@ -203,7 +203,7 @@ hold_has_seat(const struct shard *shard, struct hold *hold, seat_ref ref)
 }
 
 void
-hold_view(const struct shard *shard, uint32_t slot, struct hold_view *ret_view)
+hold_view_recorded(const struct shard *shard, uint32_t slot, struct hold_view *ret_view)
 {
     struct hold *hold = hold_at(shard, slot);
     const struct unit_line *lines = hold_lines(shard, hold);
@@ -211,20 +211,30 @@ hold_view(const struct shard *shard, uint32_t slot, struct hold_view *ret_view)
     ret_view->event = event_at(shard, hold->event)->settings;
     ret_view->user = user_name(shard, user_at(shard, hold->user));
     ret_view->state = hold->state;
-    if (hold->state == HOLD_HELD && !hold_is_live(shard, hold))
-        ret_view->state = HOLD_EXPIRED;
     ret_view->deadline_ms = hold->wheel.deadline_ms;
     ret_view->seat_count = hold->seat_count;
     ret_view->pool_count = hold->pool_count;
     for (uint32_t i = 0; i < hold->seat_count; i++) {
         ret_view->seats[i].ref = lines[i].a;
-        /* Overdue but not yet swept: the version is the one its expiry is going to give. */
-        ret_view->seats[i].version = lines[i].b + (ret_view->state != hold->state);
+        ret_view->seats[i].version = lines[i].b;
     }
     for (uint32_t i = 0; i < hold->pool_count; i++) {
         ret_view->pools[i].pool = lines[hold->seat_count + i].b >> 26;
         ret_view->pools[i].quantity = lines[hold->seat_count + i].a;
     }
+}
+
+void
+hold_view(const struct shard *shard, uint32_t slot, struct hold_view *ret_view)
+{
+    const struct hold *hold = hold_at(shard, slot);
+    hold_view_recorded(shard, slot, ret_view);
+    if (hold->state != HOLD_HELD || hold_is_live(shard, hold))
+        return;
+    /* Overdue but not yet swept: the version is the one its expiry is going to give. */
+    ret_view->state = HOLD_EXPIRED;
+    for (uint32_t i = 0; i < ret_view->seat_count; i++)
+        ret_view->seats[i].version++;
 }
 
 uint64_t

@@ -300,20 +300,20 @@ command_hold(struct shard *shard, const struct origin *origin, const struct comm
 {
     struct key_hash key;
     struct key_hash fingerprint;
-    if (key_answered(shard, origin, c, c->user, &key, &fingerprint))
-        return;
     struct event *event = event_find(shard, c->event);
-    if (event == NULL) {
-        reply_status(shard, origin, c->type, STATUS_NOEVENT);
-        return;
-    }
-    if (c->seconds > event->settings->hold_seconds_max) {
+    if (event != NULL && c->seconds > event->settings->hold_seconds_max) {
         struct reply *reply = reply_begin(shard, STATUS_BADREQUEST, c->type);
         reply->figures = FIGURE_FIELD;
         memcpy(reply->field, "hold_seconds", sizeof "hold_seconds");
         memcpy(reply->expected, "at most the event's hold_seconds_max",
                sizeof "at most the event's hold_seconds_max");
         reply_send(shard, origin, reply, 0);
+        return;
+    }
+    if (key_answered(shard, origin, c, c->user, &key, &fingerprint))
+        return;
+    if (event == NULL) {
+        reply_status(shard, origin, c->type, STATUS_NOEVENT);
         return;
     }
     uint64_t hash = user_hash(shard, c->user);
@@ -406,7 +406,10 @@ place_route(struct shard *shard, struct operation *op)
         remote_pool |= event->owner != shard->settings.shard_index;
     }
     uint32_t owners = (uint32_t)__builtin_popcountll(op->to_ask) + (op->best_count > 0);
-    op->multiple = owners > 1 || remote_pool;
+    /* A check of the decision itself may still fail where owners were waited for: then nothing may be
+     * final. */
+    bool may_fail = shard->settings.shard_count > 1 && (op->key_used || op->replaced != SLAB_NONE);
+    op->multiple = owners > 1 || remote_pool || may_fail;
 }
 
 void
@@ -825,10 +828,6 @@ replaced_end(struct shard *shard, struct operation *op)
 static void
 place_decide(struct shard *shard, struct operation *op)
 {
-    if (op->late) {
-        late_decide(shard, op);
-        return;
-    }
     /* What may have changed while owners were asked. */
     if (op->replaced != SLAB_NONE && !hold_is_live(shard, hold_at(shard, op->replaced))) {
         op->refusal.status = STATUS_EXPIRED;
@@ -840,6 +839,10 @@ place_decide(struct shard *shard, struct operation *op)
     if (op->key_used && key_find(shard, &op->key, &op->fingerprint, &same, &size) != NULL) {
         op->refusal.status = STATUS_KEYREUSED;
         place_refuse(shard, op);
+        return;
+    }
+    if (op->late) {
+        late_decide(shard, op);
         return;
     }
     if (op->replaced != SLAB_NONE)
@@ -855,8 +858,7 @@ place_decide(struct shard *shard, struct operation *op)
     struct reply *reply = reply_begin(shard, STATUS_OK, COMMAND_HOLD);
     reply->kind = REPLY_HOLD;
     reply->created = true;
-    hold_view(shard, op->hold, &reply->hold);
-    reply->hold.state = HOLD_HELD;
+    hold_view_recorded(shard, op->hold, &reply->hold);
     operation_decided(shard, op, reply);
 }
 
@@ -1003,6 +1005,17 @@ holder_check(const struct shard *shard, struct operation *op)
         op->refusal.holder = slot;
 }
 
+/* Is the refused seat on its way back from a hold of this same user, one that has ended? */
+static bool
+own_is_returning(const struct shard *shard, const struct operation *op)
+{
+    if (op->refusal.status != STATUS_HELD || op->refusal.holder >= shard->holds.fresh)
+        return false;
+    struct hold *hold = hold_at(shard, op->refusal.holder);
+    return hold->state != 0 && (hold->flags & HOLD_RETURNING) != 0 && hold->user == op->user &&
+           hold_has_seat(shard, hold, op->seats[op->refusal.rank].ref);
+}
+
 static void
 place_refuse(struct shard *shard, struct operation *op)
 {
@@ -1011,6 +1024,14 @@ place_refuse(struct shard *shard, struct operation *op)
         settle_granted(shard, op, SETTLE_ABORT);
     op->granted = 0;
     slices_return(shard, op);
+    if (own_is_returning(shard, op)) {
+        op->refusal.status = STATUS_OK;
+        op->seat_count = op->seats_asked;
+        op->stage = STAGE_AGAIN;
+        op->sequence = shard->sequence;
+        operation_when_durable(shard, op);
+        return;
+    }
     if (!op->late) {
         if (op->seats_asked + op->best_count + op->pool_count > HOLD_INLINE_UNITS)
             slab_give(&shard->units, hold_at(shard, op->hold)->units_more);

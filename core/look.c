@@ -30,6 +30,7 @@ look_reply(struct shard *shard, const struct origin *origin, const struct reply 
     }
     struct operation *op = operation_take(shard, origin, reply->command);
     op->sequence = sequence;
+    op->replayed = reply->replayed;
     operation_decided(shard, op, reply);
 }
 

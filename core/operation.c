@@ -36,6 +36,9 @@ operation_take(struct shard *shard, const struct origin *origin, enum command_ty
     op->to_ask = op->granted = 0;
     op->awaited = 0;
     op->refusal.status = STATUS_OK;
+    op->replayed = false;
+    op->promised = true;
+    shard->promised++;
     op->request_id_size = op->payment_ref_size = 0;
     op->waiting_first = op->waiting_last = SLAB_NONE;
     op->sequence = 0;
@@ -57,6 +60,8 @@ operation_free(struct shard *shard, struct operation *op)
     assert(op->stage != STAGE_FREE);
     assert(op->waiting_first == SLAB_NONE);
     assert(!op->user_busy);
+    if (op->promised)
+        shard->promised--;
     op->stage = STAGE_FREE;
     slab_give(&shard->operations, operation_slot(shard, op));
 }
@@ -251,6 +256,7 @@ finish(struct shard *shard, struct operation *op)
         return;
     struct reply *reply = reply_begin(shard, STATUS_OK, op->command);
     reply_unpack(op->packed, op->packed_size, event_find_settings, shard, reply);
+    reply->replayed = op->replayed;
     reply_send(shard, &op->origin, reply, 0);
     operation_free(shard, op);
 }
@@ -259,6 +265,9 @@ void
 operation_decided(struct shard *shard, struct operation *op, const struct reply *reply)
 {
     op->stage = STAGE_DECIDED;
+    if (op->promised)
+        shard->promised--;
+    op->promised = false;
     if (op->key_used && !PLANTED(PLANT_KEY_FORGOTTEN))
         key_remember(shard, &op->key, &op->fingerprint, shard->now_ms, reply);
     operation_user_free(shard, op);
@@ -276,6 +285,10 @@ operation_decided(struct shard *shard, struct operation *op, const struct reply 
 void
 operation_durable(struct shard *shard, struct operation *op)
 {
+    if (op->stage == STAGE_AGAIN) {
+        place_begin(shard, op);
+        return;
+    }
     assert(op->stage == STAGE_DECIDED || op->stage == STAGE_EVENT_APPLY);
     if (op->stage == STAGE_EVENT_APPLY) {
         event_change_durable(shard, op);

@@ -10,13 +10,26 @@
 
 #include "core/shard_internal.h"
 
-/* Room that commands which may be refused leave to expiry and to ends. */
-#define BATCH_RESERVE 4096
+/* The longest record of a hold or a key. */
+#define RECORD_SIZE_MAX 1280
 
+static_assert(sizeof(struct record_header) + sizeof(struct record_key_hashes) + sizeof(struct record_key) +
+                      REPLY_PACKED_MAX + 8 <=
+                  RECORD_SIZE_MAX,
+              "a kept key fits");
+static_assert(sizeof(struct record_header) + sizeof(struct record_key_hashes) + sizeof(struct record_hold) +
+                      EVENT_ID_SIZE_MAX + USER_ID_SIZE_MAX + REQUEST_ID_SIZE_MAX + PAYMENT_REF_SIZE_MAX +
+                      HOLD_SEATS_MAX * sizeof(struct record_seat) +
+                      HOLD_POOLS_MAX * sizeof(struct record_pool) + 8 <=
+                  RECORD_SIZE_MAX,
+              "a hold fits");
+
+/* Room for so many bytes besides the records that operations under way are going to append. */
 bool
 record_room(const struct shard *shard, size_t size)
 {
-    return shard->batch_size + size + BATCH_RESERVE <= shard->settings.batch_bytes_max;
+    uint64_t promised = (uint64_t)shard->promised * RECORD_SIZE_MAX;
+    return shard->batch_size + promised + size <= shard->settings.batch_bytes_max;
 }
 
 struct writer {
@@ -33,12 +46,9 @@ put(struct writer *w, const void *data, size_t size)
 }
 
 static struct writer
-record_begin(struct shard *shard, size_t body_size, enum record_type type, uint8_t flags,
-             const struct operation *op)
+record_begin(struct shard *shard, enum record_type type, uint8_t flags, const struct operation *op)
 {
     struct writer w;
-    size_t size = sizeof(struct record_header) + sizeof(struct record_key_hashes) + body_size + 8;
-    assert(shard->batch_size + size <= shard->settings.batch_bytes_max);
     w.start = w.at = shard->batches[shard->batch_at] + shard->batch_size;
     bool keyed = op != NULL && op->key_used != 0;
     struct record_header header = {
@@ -64,6 +74,7 @@ record_end(struct shard *shard, struct writer *w)
     while (((w->at - w->start) & 7) != 0)
         *w->at++ = 0;
     uint32_t size = (uint32_t)(w->at - w->start);
+    assert(shard->batch_size + size <= shard->settings.batch_bytes_max);
     memcpy(w->start, &size, sizeof size);
     if (shard->batch_size == 0)
         shard->batch_sequence = shard->sequence + 1;
@@ -111,7 +122,7 @@ record_hold(struct shard *shard, uint32_t slot, const struct operation *op)
     }
     if (placed || op->late)
         body.seat_count = hold->seat_count;
-    struct writer w = record_begin(shard, 1024, types[op->command], flags, op);
+    struct writer w = record_begin(shard, types[op->command], flags, op);
     put(&w, &body, sizeof body);
     put(&w, event.data, event.size);
     put(&w, user.data, user.size);
@@ -132,7 +143,7 @@ record_hold(struct shard *shard, uint32_t slot, const struct operation *op)
 uint64_t
 record_expired(struct shard *shard, uint32_t slot)
 {
-    struct writer w = record_begin(shard, sizeof(struct uuid), RECORD_HOLD_EXPIRED, 0, NULL);
+    struct writer w = record_begin(shard, RECORD_HOLD_EXPIRED, 0, NULL);
     put(&w, &hold_at(shard, slot)->id, sizeof(struct uuid));
     return record_end(shard, &w);
 }
@@ -140,7 +151,7 @@ record_expired(struct shard *shard, uint32_t slot)
 uint64_t
 record_event(struct shard *shard, const struct event_settings *settings, const struct operation *op)
 {
-    struct writer w = record_begin(shard, settings->size, RECORD_EVENT_CREATED, 0, op);
+    struct writer w = record_begin(shard, RECORD_EVENT_CREATED, 0, op);
     put(&w, settings, settings->size);
     return record_end(shard, &w);
 }
@@ -157,7 +168,7 @@ record_change(struct shard *shard, const struct event *event, const struct opera
         .units_per_user_max = event->units_per_user_max_next,
     };
     memcpy(change.event, settings->id, settings->id_size);
-    struct writer w = record_begin(shard, sizeof change + POOLS_MAX * 4, RECORD_EVENT_CHANGED, 0, op);
+    struct writer w = record_begin(shard, RECORD_EVENT_CHANGED, 0, op);
     put(&w, &change, sizeof change);
     for (uint32_t i = 0; i < settings->pool_count; i++)
         put(&w, &event->pools[i].capacity_next, sizeof(uint32_t));
@@ -169,7 +180,7 @@ record_key(struct shard *shard, const struct operation *op, const struct reply *
 {
     uint8_t packed[REPLY_PACKED_MAX];
     struct record_key body = {.route = op->route, .reply_size = reply_pack(reply, packed)};
-    struct writer w = record_begin(shard, sizeof body + body.reply_size, RECORD_KEY_KEPT, 0, op);
+    struct writer w = record_begin(shard, RECORD_KEY_KEPT, 0, op);
     put(&w, &body, sizeof body);
     put(&w, packed, body.reply_size);
     return record_end(shard, &w);

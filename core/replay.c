@@ -261,13 +261,7 @@ replay_key(const struct replay *replay, const struct record *record)
         reply = reply_begin(home, STATUS_OK, commands[record->header->type]);
         reply->kind = REPLY_HOLD;
         reply->created = record->header->type == RECORD_HOLD_PLACED;
-        hold_view(home, slot, &reply->hold);
-        if (reply->hold.state != hold_at(home, slot)->state) {
-            /* Overdue by now; the answer was given before. */
-            reply->hold.state = hold_at(home, slot)->state;
-            for (uint32_t i = 0; i < reply->hold.seat_count; i++)
-                reply->hold.seats[i].version--;
-        }
+        hold_view_recorded(home, slot, &reply->hold);
     }
     key_remember(home, &key, &fingerprint, record->header->time_ms, reply);
 }

@@ -81,7 +81,7 @@ settings_check(const struct shard_settings *s)
     assert(s->shard_index < s->shard_count);
     assert(s->events_max >= 1);
     assert(s->events_max <= EVENTS_MAX);
-    assert(s->operations_max >= 8);
+    assert(s->operations_max >= 1);
     assert(s->batch_bytes_max >= 16384);
     assert(s->expire_batch >= 1);
 }
@@ -225,7 +225,7 @@ static uint32_t
 reply_message(struct shard *shard, const struct origin *origin, const struct reply *reply)
 {
     struct message_reply *message = &shard->out.reply;
-    message->header = (struct message_header){.type = MESSAGE_REPLY, .operation = SLAB_NONE};
+    message->header = (struct message_header){.type = MESSAGE_REPLY, .operation = origin->operation};
     message->tag = origin->tag;
     message->replayed = reply->replayed;
     message->packed_size = reply_pack(reply, message->packed);
@@ -236,6 +236,10 @@ void
 reply_send(struct shard *shard, const struct origin *origin, const struct reply *reply, uint64_t sequence)
 {
     shard->outcomes[reply->status]++;
+    if (origin->operation != SLAB_NONE && origin->shard == shard->settings.shard_index) {
+        operator_answered(shard, origin->operation, reply);
+        return;
+    }
     if (origin->shard == shard->settings.shard_index) {
         shard->host.reply(shard->host.context, origin->tag, reply, sequence);
         return;
@@ -294,9 +298,15 @@ static uint32_t
 command_home(const struct shard *shard, const struct command *c)
 {
     uint32_t count = shard->settings.shard_count;
+    if (operator_keyed(c))
+        return operator_home(shard);
     switch (c->type) {
     case COMMAND_HOLD:
     case COMMAND_HOLDS:
+    case COMMAND_CONFIRM:
+    case COMMAND_EXTEND:
+    case COMMAND_RELEASE:
+        /* A hold of another user is unknown here, as it should be; this user's keys are. */
         return route_shard(route16(user_hash(shard, c->user)), count);
     case COMMAND_EVENT_CREATE:
         return event_owner(shard, (struct bytes){c->settings->id, c->settings->id_size});
@@ -320,7 +330,7 @@ command_forward(struct shard *shard, uint32_t to, const struct origin *origin, c
     }
     struct message_command *message = (struct message_command *)&shard->out;
     uint32_t size = command_flatten(c, message);
-    message->header = (struct message_header){.type = MESSAGE_COMMAND, .operation = SLAB_NONE};
+    message->header = (struct message_header){.type = MESSAGE_COMMAND, .operation = origin->operation};
     message->tag = origin->tag;
     shard->forwards++;
     message_send(shard, to, message, size);
@@ -332,6 +342,10 @@ command_execute(struct shard *shard, const struct origin *origin, const struct c
     uint32_t home = shard->settings.shard_count == 1 ? 0 : command_home(shard, c);
     if (home != shard->settings.shard_index) {
         command_forward(shard, home, origin, c);
+        return;
+    }
+    if (operator_keyed(c)) {
+        operator_execute(shard, origin, c);
         return;
     }
     switch (c->type) {
@@ -374,7 +388,7 @@ command_execute(struct shard *shard, const struct origin *origin, const struct c
 void
 shard_command(struct shard *shard, uint64_t tag, const struct command *command)
 {
-    struct origin origin = {shard->settings.shard_index, tag};
+    struct origin origin = {shard->settings.shard_index, tag, SLAB_NONE};
     command_execute(shard, &origin, command);
     operations_run_ready(shard);
 }
@@ -388,7 +402,7 @@ message_command_in(struct shard *shard, uint32_t from, const struct message_head
     assert(header->size <= sizeof copy);
     memcpy(copy, header, header->size);
     struct message_command *message = (struct message_command *)copy;
-    struct origin origin = {from, message->tag};
+    struct origin origin = {from, message->tag, message->header.operation};
     command_unflatten(message);
     command_execute(shard, &origin, &message->command);
 }
@@ -401,6 +415,10 @@ message_reply_in(struct shard *shard, const struct message_reply *message)
     shard->forwards--;
     reply_unpack(message->packed, message->packed_size, event_find_settings, shard, reply);
     reply->replayed = message->replayed != 0;
+    if (message->header.operation != SLAB_NONE) {
+        operator_answered(shard, message->header.operation, reply);
+        return;
+    }
     shard->host.reply(shard->host.context, message->tag, reply, 0);
 }
 

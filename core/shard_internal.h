@@ -230,6 +230,7 @@ struct key_store {
 enum operation_stage {
     STAGE_FREE = 0,
     STAGE_RESERVE,      /* owner after owner is asked */
+    STAGE_AGAIN,        /* the user's own hold gives back what is asked: owners are asked anew then */
     STAGE_PROBE,        /* refused: does an earlier asked unit lie with a later owner? */
     STAGE_LOOK_BEST,    /* best: every shard's look at the section */
     STAGE_LOOK_FIGURES, /* refused: the section's figures */
@@ -267,6 +268,7 @@ struct refusal {
 struct origin {
     uint32_t shard;
     uint64_t tag;
+    uint32_t operation; /* of that shard, which wants the answer itself; SLAB_NONE: it is the host's */
 };
 
 #define OPERATION_PACKED_MAX 352
@@ -305,7 +307,9 @@ struct operation {
     uint64_t granted; /* owners that have units reserved for it */
     uint32_t awaited; /* answers of other shards */
     uint16_t packed_size;
-    bool durable; /* its record is on disk */
+    bool durable;  /* its record is on disk */
+    bool promised; /* counted in shard->promised */
+    bool replayed;
     struct refusal refusal;
     struct key_hash key;
     struct key_hash fingerprint;
@@ -386,6 +390,7 @@ struct shard {
     struct slab gathers;
     struct slab parkeds;
     uint32_t operation_serial;
+    uint32_t promised;     /* operations that will still append a record */
     uint32_t forwards;     /* commands under way in other shards */
     uint32_t parked_first; /* waiting for any change; retried when `wake` is set */
     uint32_t parked_last;
@@ -551,6 +556,8 @@ void settle_granted(struct shard *shard, struct operation *op, uint32_t action);
 void look_reply(struct shard *shard, const struct origin *origin, const struct reply *reply);
 void hold_forget_old(struct shard *shard, uint32_t budget);
 uint32_t hold_units(const struct shard *shard, struct hold *hold);
+/* As it is recorded, and as it is now: an overdue hold is expired. */
+void hold_view_recorded(const struct shard *shard, uint32_t hold, struct hold_view *ret_view);
 void hold_view(const struct shard *shard, uint32_t hold, struct hold_view *ret_view);
 static inline bool
 hold_is_live(const struct shard *shard, const struct hold *hold)
@@ -664,6 +671,12 @@ uint64_t record_event(struct shard *shard, const struct event_settings *settings
 /* The settings to which the event is going to change. */
 uint64_t record_change(struct shard *shard, const struct event *event, const struct operation *op);
 uint64_t record_key(struct shard *shard, const struct operation *op, const struct reply *reply);
+
+/* -- operator_key.c -- */
+bool operator_keyed(const struct command *command);
+uint32_t operator_home(const struct shard *shard);
+void operator_execute(struct shard *shard, const struct origin *origin, const struct command *command);
+void operator_answered(struct shard *shard, uint32_t operation, const struct reply *reply);
 
 /* -- shard.c -- */
 /* The answer to an operation's command or a refused command; takes shard->reply. */
