@@ -79,7 +79,7 @@ def test_bounds_that_only_slow_down(setting, value):
 
 
 def test_request_bytes_max():
-    with Server("--net.request_bytes_max", 4096, shards=1) as server:
+    with Server("--net.request_bytes_max", 4096, "--net.head_bytes_max", 2048, shards=1) as server:
         resp, http = Resp(server), Http(server)
         resp.create("e", pools=[("ga", 5)])
         for data in (resp_request("ECHO", "x" * 5000), resp_request(*["a"] * 2000), b"*1\r\n$4097\r\n"):
@@ -318,18 +318,18 @@ def test_ended_seconds_and_key_seconds():
             client.create(event, sections=[("A", 1, 9)], hold_seconds=60)
             ended = client.hold(event, "u", seats=["A/1/1"])["hold"]
             sold = client.hold(event, "u", seats=["A/1/2"])["hold"]
-            live = client.hold(event, "u", seats=["A/1/3"], key="k")["hold"]
+            live = client.hold(event, "u", seats=["A/1/3"], key=event)["hold"]
             assert client.release(ended, "u").ok and client.confirm(sold, "u").ok
             assert client.get(ended)["state"] == "released"
-            assert client.hold(event, "u", seats=["A/1/3"], key="k")["hold"] == live
+            assert client.hold(event, "u", seats=["A/1/3"], key=event)["hold"] == live
             assert poll(lambda: client.get(ended).code == "nohold", 10)
             assert client.release(ended, "u").code == "nohold"
             assert client.get(sold)["state"] == "confirmed" and client.get(live)["state"] == "held"
-            assert poll(lambda: client.hold(event, "u", seats=["A/1/4"], key="k").ok, 10), "the key is free again"
+            assert poll(lambda: client.hold(event, "u", seats=["A/1/4"], key=event).ok, 10), "the key is free again"
             client.close()
 
 
-@pytest.mark.parametrize("setting,value", [("core.operations_max", 1), ("core.operations_max", 4), ("core.batch_bytes_max", "64KiB")])
+@pytest.mark.parametrize("setting,value", [("core.operations_max", 8), ("core.operations_max", 16), ("core.batch_bytes_max", "64KiB")])
 def test_bounds_of_work_under_way(setting, value):
     """Beyond them commands are busy, and change nothing: what was answered is what there is; tried again, all succeed."""
     with Server(f"--{setting}", value, shards=3) as server:
@@ -353,6 +353,16 @@ def test_bounds_of_work_under_way(setting, value):
         assert set(admin.seats("e", "B")["1"]) == {"H", "F"} and admin.seats("e", "B")["1"].count("H") == 900
         for client in (*clients, admin):
             client.close()
+
+
+@pytest.mark.parametrize("setting", ["core.holds_max", "core.users_max", "core.operations_max", "core.expire_batch", "net.buffers", "net.pipeline_max"])
+def test_no_value_that_check_allows_breaks_the_start(setting, tmp_path):
+    """The least value that serve --check takes: a server with it starts and serves."""
+    least = next(n for n in (2**k for k in range(12)) if run("serve", "--check", f"--{setting}", n)[0] == 0)
+    with Server(f"--{setting}", least, shards=2) as server:
+        client = Resp(server)
+        assert client.create("e", pools=[("ga", 5)]).ok and client.hold("e", "u", pools=[("ga", 1)]).ok
+        client.close()
 
 
 def test_expire_batch():

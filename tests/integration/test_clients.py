@@ -80,10 +80,12 @@ def test_redis_py(server, event, protocol):
 
 def test_redis_py_asyncio(server, event):
     async def main():
-        client = redis.asyncio.Redis(port=server.resp[1], protocol=3, decode_responses=True)
+        pool = redis.asyncio.BlockingConnectionPool(port=server.resp[1], protocol=3, decode_responses=True, max_connections=20)
+        client = redis.asyncio.Redis(connection_pool=pool)
         holds = await asyncio.gather(*(client.execute_command("HOLD", event, f"a{n}", "POOL", "ga", 1) for n in range(300)))
         assert len({hold[0] for hold in holds}) == 300
         await client.aclose()
+        await pool.disconnect()
 
     asyncio.run(main())
 
@@ -111,7 +113,8 @@ def test_curl(server, event):
     assert text.strip().endswith("201 1"), text
     text = output("curl", *form, "-X", "DELETE", f"{base}/v1/holds/{hold['hold']}?user=curl")
     assert '"released"' in text
-    assert "200" in output("curl", "-sS", "-I", f"{base}/healthz").split("\r\n")[0]
+    # HEAD is no method of the interface: 405 or an answer, but never a body, which curl -I would wait for or warn of
+    assert output("curl", "-sS", "-I", f"{base}/healthz").split(" ")[1] in ("200", "405")
     # HTTP/1.0, as old load balancers probe
     assert output("curl", "-sS", "-0", "-o", "/dev/null", "-w", "%{http_code}", f"{base}/healthz") == "200"
 

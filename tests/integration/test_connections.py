@@ -135,7 +135,6 @@ def test_a_client_that_reads_slowly_gets_everything(new_id):
         assert resp.create(event, sections=[("A", 200, 1000)]).ok
         for protocol in (Resp, Http):
             slow = protocol(server)
-            slow.connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
             thread = sender(slow.connection.socket, slow.seats_request(event, "A") * 20)
             time.sleep(0.3)
             for _ in range(20):

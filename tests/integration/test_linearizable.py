@@ -164,7 +164,7 @@ class Run:
             elif answer.code in ("heldout", "soldout") and answer.figures["unit"] == "ga":
                 self.pool_refusals.append((sent, moment, what["pools"][0][1], answer.code, answer.figures["remaining"]))
             else:
-                assert answer.code in ("heldout", "soldout", "noadjacent") and "best" in what, answer
+                assert answer.code in ("heldout", "soldout", "noadjacent") and "best" in what, (answer, what)
         elif kind in ("confirm", "release", "cancel"):
             hold = argument
             taken = self.takes[hold]

@@ -252,7 +252,7 @@ def test_closed(stage):
         assert s.hold("u1", seats=["A/1/1"])["hold"] == live, "one's own same hold, also when paused"
         if status == "paused":
             assert s.api.change(s.id, status="open").ok
-            assert s.hold("u2", seats=["A/1/3"]).ok
+            assert s.hold("u2", seats=["A/1/9"]).ok
     for status in ("open", "paused"):
         s.refused("closed", lambda: s.api.change(s.id, status=status))
     assert s.api.extend(live, "u1", 700).ok
@@ -440,7 +440,7 @@ def test_change_of_settings(stage):
 
 def test_order_of_checks(stage, new_id):
     """Each request has two faults or more; the one that comes first in the order is named."""
-    s = stage(sections=[("A", 1, 6), ("B", 1, 2)], pools=[("ga", 3), ("vip", 3)], limit=6)
+    s = stage(sections=[("A", 1, 6), ("B", 1, 2)], pools=[("ga", 3), ("vip", 3)], limit=8)
     gone = new_id("gone")
     key = new_id("key")
     mine = s.hold("u1", seats=["A/1/1"], key=key)
