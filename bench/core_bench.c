@@ -105,7 +105,7 @@ bench_hot(const struct settings *settings)
     struct stage_shard *at = &stage.shards[0];
     struct uuid holds[RUN];
     uint64_t rounds = settings->operations / RUN;
-    stage_open(&stage, 1, 4096, 65536);
+    stage_open(&stage, 1, 4096, 65536, false);
     stage_event(&stage, 0, 64, 64, 0);
     at->holds = holds;
     for (uint32_t run = 0; run <= settings->runs; run++) {
@@ -220,7 +220,8 @@ bench_large(const struct settings *settings)
     uint64_t confirms = count / 4 / RUN * RUN;
     struct stage stage;
     struct stage_shard *at = &stage.shards[0];
-    stage_open(&stage, 1, (uint32_t)(count + confirms * settings->runs + 4096), settings->seats + 65536);
+    stage_open(&stage, 1, (uint32_t)(count + confirms * settings->runs + 4096), settings->seats + 65536,
+               false);
     events_make(&stage, settings->seats);
     at->holds = holds_new(count);
     struct walk walk = walk_begin(settings->seats, 12345);
@@ -257,7 +258,7 @@ bench_pool(const struct settings *settings)
     uint64_t count = settings->operations;
     struct stage stage;
     struct stage_shard *at = &stage.shards[0];
-    stage_open(&stage, 1, (uint32_t)count + 4096, 65536);
+    stage_open(&stage, 1, (uint32_t)count + 4096, 65536, false);
     stage_event(&stage, 0, 0, 0, POOL_CAPACITY_MAX);
     at->holds = holds_new(count);
     for (uint32_t run = 0; run <= settings->runs; run++) {
@@ -287,7 +288,7 @@ bench_memory(const struct settings *settings)
     for (uint32_t form = USER_SHORT; form <= USER_UUID; form++) {
         struct stage stage;
         struct stage_shard *at = &stage.shards[0];
-        stage_open(&stage, 1, (uint32_t)count + 4096, settings->seats + 65536);
+        stage_open(&stage, 1, (uint32_t)count + 4096, settings->seats + 65536, false);
         at->holds = holds_new(count);
         uint64_t empty = resident_bytes();
         events_make(&stage, settings->seats);
@@ -323,7 +324,7 @@ bench_expiry(const struct settings *settings)
         struct stage_shard *at = &stage.shards[0];
         struct shard_figures figures;
         struct walk walk = walk_begin(settings->seats, run);
-        stage_open(&stage, 1, (uint32_t)count + 4096, settings->seats + 65536);
+        stage_open(&stage, 1, (uint32_t)count + 4096, settings->seats + 65536, false);
         events_make(&stage, settings->seats);
         for (uint64_t part = 0; part < 1000; part++) {
             (void)holds_place(at, &walk, count / 1000 / RUN * RUN, part * count, USER_UUID);

@@ -5,15 +5,16 @@
  * and durability; at most UNDER_WAY_MAX commands of its own are unanswered. Four loads, since "two shards"
  * is not one thing:
  *
- *     pool, users at home     the commands that arrive are of users whose home is this shard, units come
- * from its slice: no message at all pool, any user          half of the commands belong to the other shard
- * and go there and back by mailbox seats, users at home    half of the seats belong to the other shard:
- * reserve, its answer, the acknowledgements seats, any user         both: what a server sees whose clients
- * connect to any shard
+ *     pool, users at home     commands come to their users' home, units from its slice: no message at all
+ *     pool, any user          half of the commands go to the other shard, and their answers come back
+ *     seats, users at home    half of the seats are the other shard's: reserve, answer, acknowledgement
+ *     seats, any user         both: what a server sees whose clients connect to any shard
  *
- * The figure is holds a second of all threads together, and the scaling is the ratio of the medians.
- * Threads are pinned to the first processors this process may use; with fewer processors than threads the
- * ratio says nothing and a warning says so.
+ * The figure is holds a second of all threads together, and the scaling is the ratio of the medians. The
+ * memory is touched before the start: else both threads wait for the kernel's one lock on their address
+ * space, of which a shard knows nothing. Threads are pinned to the first processors this process may use;
+ * where others use them, too, each shard waits for the other's turn, and the ratio says nothing: look at
+ * the load of the machine first. With fewer processors than threads a warning says so.
  */
 #include "bench/stage.h"
 
@@ -169,7 +170,7 @@ race_run(uint32_t shard_count, uint64_t operations, bool seats, bool any_user)
     struct runner *runners = calloc(shard_count, sizeof *runners);
     struct race race = {.stage = &stage, .operations = operations, .seats = seats, .any_user = any_user};
     assert(runners != NULL);
-    stage_open(&stage, shard_count, (uint32_t)(2 * operations + 4096), SEATS + 65536);
+    stage_open(&stage, shard_count, (uint32_t)(operations + operations / 8 + 4096), SEATS + 65536, true);
     for (uint32_t i = 0; i < EVENTS; i++)
         stage_event(&stage, i, EVENT_ROWS, ROW_SEATS, POOL_CAPACITY_MAX);
     if (pthread_barrier_init(&race.start, NULL, shard_count) != 0)

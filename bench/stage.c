@@ -47,12 +47,12 @@ host_reply(void *context, uint64_t tag, const struct reply *reply, uint64_t sequ
     }
 }
 
-/* Zeroed memory that costs nothing until it is touched. */
+/* Zeroed memory that costs nothing until it is touched, or is touched now. */
 static void *
-memory_reserve(size_t size)
+memory_reserve(size_t size, bool touched)
 {
-    void *memory =
-        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    int when = touched ? MAP_POPULATE : MAP_NORESERVE;
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | when, -1, 0);
     if (memory == MAP_FAILED) {
         fprintf(stderr, "core_bench: no %zu bytes of memory\n", size);
         exit(1);
@@ -61,7 +61,7 @@ memory_reserve(size_t size)
 }
 
 void
-stage_open(struct stage *stage, uint32_t shard_count, uint32_t holds_max, uint64_t seats_max)
+stage_open(struct stage *stage, uint32_t shard_count, uint32_t holds_max, uint64_t seats_max, bool touched)
 {
     assert(shard_count >= 1 && shard_count <= STAGE_SHARDS_MAX);
     *stage = (struct stage){.shard_count = shard_count};
@@ -89,10 +89,10 @@ stage_open(struct stage *stage, uint32_t shard_count, uint32_t holds_max, uint64
         at->index = i;
         at->now_ms = STAGE_EPOCH_MS;
         at->memory_size = shard_size(&settings);
-        at->memory = memory_reserve(at->memory_size);
+        at->memory = memory_reserve(at->memory_size, touched);
         at->shard = shard_open(at->memory, &settings, &host, at->now_ms);
         for (uint32_t from = 0; from < shard_count; from++) {
-            stage->mailbox_memory[i][from] = memory_reserve(mailbox_size(MAILBOX_BYTES));
+            stage->mailbox_memory[i][from] = memory_reserve(mailbox_size(MAILBOX_BYTES), touched);
             at->inbox[from] = mailbox_open(stage->mailbox_memory[i][from], MAILBOX_BYTES);
         }
     }

@@ -37,9 +37,11 @@ struct stage {
     void *mailbox_memory[STAGE_SHARDS_MAX][STAGE_SHARDS_MAX];
 };
 
-/* Shards with room for so many holds (and users) and seats each. Ended holds are forgotten after 1 ms. Ends
- * the process where there is no memory. */
-void stage_open(struct stage *stage, uint32_t shard_count, uint32_t holds_max, uint64_t seats_max);
+/* Shards with room for so many holds (and users) and seats each. Ended holds are forgotten after 1 ms.
+ * Touched: the memory is there already, as in a server that has run for a while. Ends the process where
+ * there is no memory. */
+void stage_open(struct stage *stage, uint32_t shard_count, uint32_t holds_max, uint64_t seats_max,
+                bool touched);
 void stage_done(struct stage *stage);
 
 /* Makes an event called "e<number>" with section "A" (0 rows: none) and pool "p" (0: none); deadlines far

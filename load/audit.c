@@ -2,8 +2,8 @@
  * audit.c - what the buyers were told against what the server says, after the last answer.
  *
  *     EVENT GET    counts: the sums of what was granted and confirmed; capacity = free + held + sold
- *     SEATS        every seat of the hall: H where it was granted, S where confirmed, F where nobody was
- * told so GETHOLD      a sample of the holds: user, state, units
+ *     SEATS        every seat of the hall: H where it was granted, S where confirmed, F where neither
+ *     GETHOLD      a sample of the holds: user, state, units
  *
  * Some truths are not sharp, and each is given exactly its room: a hold whose deadline lies within a second
  * of the audit may show as held or as free (the server's clock is not ours); a request whose answer was

@@ -4,8 +4,7 @@
  *     fill       as many requests as the pipeline allows, from the workload, into each connection's buffer
  *     flush      what the socket takes; the rest waits for EPOLLOUT
  *     read       once for each readable connection; its answers come in the order of its requests
- *     answer     latency from the request's writing to this read; the workload says whether the buyer goes
- * on
+ *     answer     latency from the request's writing to this read; the workload says what follows
  *
  * A connection's requests under way are a ring: RESP answers in order, so the oldest is always the one
  * answered. An answer's follow-up (a confirm, another try) takes the place that the answer has just freed,
