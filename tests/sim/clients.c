@@ -66,7 +66,8 @@ static void
 ask_seats(const struct event_plan *plan, struct random *random, struct request *request)
 {
     uint32_t hot = plan->seat_count < 8 ? plan->seat_count : 8;
-    uint32_t count = random_chance(random, 5) ? random_between(random, 8, 16) : random_between(random, 1, 4);
+    uint32_t count =
+        random_chance(random, 5) ? random_between(random, 8, 16) : random_between(random, 1, 4);
     uint32_t stride = plan->seat_count / hot;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t index = random_chance(random, 70) ? random_below(random, hot) * stride
@@ -84,7 +85,8 @@ ask_seats(const struct event_plan *plan, struct random *random, struct request *
 }
 
 static void
-ask_pools(const struct event_plan *plan, const struct model *model, struct random *random, struct request *request)
+ask_pools(const struct event_plan *plan, const struct model *model, struct random *random,
+          struct request *request)
 {
     uint32_t count = random_between(random, 1, plan->pool_count);
     uint32_t first = random_below(random, plan->pool_count);
@@ -131,7 +133,8 @@ ask_hold(const struct scenario *scenario, const struct model *model, struct rand
     if (plan->section_count > 0 && request->seat_count < 10 && random_chance(random, empty ? 100 : 10)) {
         request->best_count = (uint8_t)(random_chance(random, 10) ? random_between(random, 5, 6)
                                                                   : random_between(random, 1, 4));
-        request->section = random_chance(random, 2) ? -1 : (int8_t)random_below(random, plan->section_count);
+        request->section =
+            random_chance(random, 2) ? -1 : (int8_t)random_below(random, plan->section_count);
     } else if (empty) {
         request->pools[0].pool = plan->pool_count == 0 ? -1 : 0;
         request->pools[0].quantity = 1;
@@ -190,7 +193,7 @@ ask_change(const struct scenario *scenario, const struct model *model, struct ra
     uint32_t draw = random_below(random, 10);
     if (draw < 3) {
         request->has_status = true;
-        request->status = random_chance(random, 8) ? EVENT_CLOSED
+        request->status = random_chance(random, 8)      ? EVENT_CLOSED
                           : event->status == EVENT_OPEN ? EVENT_PAUSED
                                                         : EVENT_OPEN;
     } else if (draw < 5) {
@@ -218,9 +221,9 @@ pick_type(const struct scenario *scenario, struct random *random, bool alone)
         uint8_t type;
         uint8_t weight;
     } table[] = {
-        {COMMAND_HOLD, 42},   {COMMAND_CONFIRM, 14}, {COMMAND_EXTEND, 8},    {COMMAND_RELEASE, 14},
-        {COMMAND_CANCEL, 5},  {COMMAND_HOLD_GET, 4}, {COMMAND_HOLDS, 4},     {COMMAND_EVENT_GET, 4},
-        {COMMAND_SEATS, 3},   {COMMAND_EVENT_SET, 8}, {COMMAND_EVENT_CREATE, 2},
+        {COMMAND_HOLD, 42},  {COMMAND_CONFIRM, 14},  {COMMAND_EXTEND, 8},       {COMMAND_RELEASE, 14},
+        {COMMAND_CANCEL, 5}, {COMMAND_HOLD_GET, 4},  {COMMAND_HOLDS, 4},        {COMMAND_EVENT_GET, 4},
+        {COMMAND_SEATS, 3},  {COMMAND_EVENT_SET, 8}, {COMMAND_EVENT_CREATE, 2},
     };
     for (;;) {
         uint32_t draw = random_below(random, 108);
@@ -257,9 +260,10 @@ ask_anything(const struct scenario *scenario, const struct model *model, struct 
         return;
     case COMMAND_SEATS:
         request->user = 0;
-        request->section = nowhere || scenario->events[request->event].section_count == 0
-                               ? -1
-                               : (int8_t)random_below(random, scenario->events[request->event].section_count);
+        request->section =
+            nowhere || scenario->events[request->event].section_count == 0
+                ? -1
+                : (int8_t)random_below(random, scenario->events[request->event].section_count);
         return;
     case COMMAND_EVENT_SET:
         request->user = 0;
@@ -284,7 +288,8 @@ ask_anything(const struct scenario *scenario, const struct model *model, struct 
 static bool
 takes_key(uint8_t type)
 {
-    return type == COMMAND_HOLD || type == COMMAND_CONFIRM || type == COMMAND_EXTEND || type == COMMAND_RELEASE;
+    return type == COMMAND_HOLD || type == COMMAND_CONFIRM || type == COMMAND_EXTEND ||
+           type == COMMAND_RELEASE;
 }
 
 static void

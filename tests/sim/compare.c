@@ -55,8 +55,8 @@ same_seats(const struct answer_hold *a, const struct answer_hold *b)
 /* The model takes over the version that was told: never below its own, and above it only where a crash
  * or a late confirm may have counted in between. */
 static const char *
-learn_versions(struct model *model, const struct round *round, uint32_t slot, const struct answer_hold *told,
-               bool replay)
+learn_versions(struct model *model, const struct round *round, uint32_t slot,
+               const struct answer_hold *told, bool replay)
 {
     struct model_hold *hold = &model->holds[slot];
     const struct event_plan *plan = &round->scenario->events[hold->event];
@@ -197,8 +197,8 @@ same_counts(const struct unit_counts *predicted, const struct unit_counts *told,
     if (told->capacity != told->free + told->held + told->sold || predicted->capacity != told->capacity) {
         return false;
     }
-    return !exact ||
-           (predicted->free == told->free && predicted->held == told->held && predicted->sold == told->sold);
+    return !exact || (predicted->free == told->free && predicted->held == told->held &&
+                      predicted->sold == told->sold);
 }
 
 static const char *
@@ -236,13 +236,16 @@ touch_hold(const struct model *model, const struct uuid *id, int8_t event, bool 
     }
 }
 
-/* Every seat of the event that some request of the round, or a deadline, may have changed. */
-static void
-touch(const struct model *model, const struct round *round, int8_t event, bool *touched)
+void
+compare_touched(const struct model *model, const struct round *round, uint32_t except, int8_t event,
+                bool *touched)
 {
     const struct event_plan *plan = &round->scenario->events[event];
     for (uint32_t i = round->first; i < round->first + round->count; i++) {
         const struct request *request = &round->ops[i].request;
+        if (i == except) {
+            continue;
+        }
         touch_hold(model, &request->hold, event, touched);
         if (request->type != COMMAND_HOLD || request->event != event) {
             continue;
@@ -273,7 +276,7 @@ compare_map(const struct model *model, const struct round *round, const struct o
     const struct section_plan *section = &round->scenario->events[event].sections[op->request.section];
     bool touched[SIM_EVENT_SEATS] = {false};
     if (!round->exact) {
-        touch(model, round, event, touched);
+        compare_touched(model, round, UINT32_MAX, event, touched);
     }
     for (uint32_t i = 0; i < told->letter_count; i++) {
         if (told->letters[i] != predicted->letters[i] && !touched[section->seat_first + i]) {
@@ -302,7 +305,8 @@ compare_figures(const struct answer *predicted, const struct answer *told, bool 
     if ((figures & FIGURE_OWN) != 0 && !uuid_equal(&predicted->own, &told->own)) {
         return "own";
     }
-    if ((figures & FIGURE_LIMIT) != 0 && (predicted->limit != told->limit || predicted->used != told->used)) {
+    if ((figures & FIGURE_LIMIT) != 0 &&
+        (predicted->limit != told->limit || predicted->used != told->used)) {
         return "limit or used";
     }
     if ((figures & FIGURE_DEADLINE_MAX) != 0 && predicted->deadline_max_ms != told->deadline_max_ms) {
@@ -330,7 +334,8 @@ compare_figures(const struct answer *predicted, const struct answer *told, bool 
 }
 
 const char *
-compare_answer(struct model *model, const struct round *round, uint32_t op_index, const struct answer *predicted)
+compare_answer(struct model *model, const struct round *round, uint32_t op_index,
+               const struct answer *predicted)
 {
     const struct op *op = &round->ops[op_index];
     const struct answer *told = &op->answer;

@@ -12,7 +12,7 @@ struct round {
     const struct op *ops;
     uint32_t first;
     uint32_t count;
-    bool exact;             /* nothing else was under way: every figure must be right */
+    bool exact; /* nothing else was under way: every figure must be right */
 };
 
 /*
@@ -22,5 +22,9 @@ struct round {
  */
 const char *compare_answer(struct model *model, const struct round *round, uint32_t op_index,
                            const struct answer *predicted);
+
+/* Marks every seat of the event that a request of the round, but for one op, may have changed. */
+void compare_touched(const struct model *model, const struct round *round, uint32_t except, int8_t event,
+                     bool *touched);
 
 #endif

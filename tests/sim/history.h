@@ -10,40 +10,40 @@
 
 #include "core/command.h"
 
-#define SIM_EVENTS 3
-#define SIM_SECTIONS 3
-#define SIM_ROWS 8
-#define SIM_POOLS 3
-#define SIM_USERS 6
+#define SIM_EVENTS      3
+#define SIM_SECTIONS    3
+#define SIM_ROWS        8
+#define SIM_POOLS       3
+#define SIM_USERS       6
 #define SIM_EVENT_SEATS 1800
-#define SIM_OPS 1200         /* requests of one run, questions of the audits included */
-#define SIM_HOLDS 256       /* requests for a hold in one run */
-#define SIM_KEYS 128        /* requests with an idempotency key in one run */
-#define SIM_ROUND_OPS 5     /* requests under way at once */
+#define SIM_OPS         1200 /* requests of one run, questions of the audits included */
+#define SIM_HOLDS       256  /* requests for a hold in one run */
+#define SIM_KEYS        128  /* requests with an idempotency key in one run */
+#define SIM_ROUND_OPS   5    /* requests under way at once */
 
 struct request_seat {
-    int8_t section;         /* -1: none such */
-    int8_t row;             /* -1: none such */
-    uint16_t number;        /* from 1; may be beyond the row */
+    int8_t section;  /* -1: none such */
+    int8_t row;      /* -1: none such */
+    uint16_t number; /* from 1; may be beyond the row */
 };
 
 struct request_pool {
-    int8_t pool;            /* -1: none such */
+    int8_t pool; /* -1: none such */
     uint32_t quantity;
 };
 
 /* Zeroed before it is filled: two requests are the same when their bytes are. */
 struct request {
-    uint8_t type;           /* enum command_type */
-    int8_t event;           /* -1: none such */
+    uint8_t type; /* enum command_type */
+    int8_t event; /* -1: none such */
     int8_t user;
-    int8_t section;         /* SEATS, best: -1 none such */
+    int8_t section; /* SEATS, best: -1 none such */
     uint8_t seat_count;
     uint8_t pool_count;
     uint8_t best_count;
     bool has_replaces;
     bool late;
-    bool other_settings;    /* EVENT_CREATE with settings that differ */
+    bool other_settings; /* EVENT_CREATE with settings that differ */
     bool has_status;
     bool has_hold_seconds;
     bool has_limit;
@@ -54,12 +54,12 @@ struct request {
     struct uuid hold;
     struct uuid replaces;
     struct request_seat seats[HOLD_SEATS_MAX];
-    struct request_pool pools[HOLD_POOLS_MAX];  /* EVENT_SET: the new capacities */
+    struct request_pool pools[HOLD_POOLS_MAX]; /* EVENT_SET: the new capacities */
 };
 
 struct answer_seat {
     seat_ref ref;
-    uint32_t version;       /* 0 in a prediction: not known before it is told */
+    uint32_t version; /* 0 in a prediction: not known before it is told */
 };
 
 struct answer_hold {
@@ -69,8 +69,8 @@ struct answer_hold {
     uint8_t state;
     uint8_t seat_count;
     uint8_t pool_count;
-    bool id_known;          /* false in a prediction: the core chooses */
-    int16_t slot;           /* in a prediction: the model's slot */
+    bool id_known; /* false in a prediction: the core chooses */
+    int16_t slot;  /* in a prediction: the model's slot */
     uint64_t deadline_ms;
     struct answer_seat seats[HOLD_SEATS_MAX];
     struct {
@@ -82,8 +82,8 @@ struct answer_hold {
 #define ANSWER_HOLDS 64
 
 struct answer {
-    uint8_t status;         /* enum status */
-    uint8_t kind;           /* enum reply_kind */
+    uint8_t status; /* enum status */
+    uint8_t kind;   /* enum reply_kind */
     bool created;
     bool replayed;
     uint16_t figures;
@@ -114,20 +114,20 @@ struct answer {
 /* One request of the run and its fate. */
 struct op {
     struct request request;
-    uint16_t key;           /* 0: none */
-    int16_t hold_slot;      /* HOLD: the model's slot for its hold */
-    int16_t key_slot;       /* with a key: the model's slot for it */
-    uint32_t shard;         /* where the client sent it */
+    uint16_t key;      /* 0: none */
+    int16_t hold_slot; /* HOLD: the model's slot for its hold */
+    int16_t key_slot;  /* with a key: the model's slot for it */
+    uint32_t shard;    /* where the client sent it */
     bool sent;
-    bool replied;           /* the core has answered */
-    bool answered;          /* the client has the answer */
-    bool lost;              /* a crash took the answer, or the shard it was sent to */
+    bool replied;  /* the core has answered */
+    bool answered; /* the client has the answer */
+    bool lost;     /* a crash took the answer, or the shard it was sent to */
     uint64_t sent_step;
     uint64_t answered_step;
     uint64_t sent_ms;
     uint64_t answered_ms;
-    uint64_t sequence;      /* the answer waits for this record */
-    uint32_t rows_seen;     /* SEATS: pieces so far */
+    uint64_t sequence;  /* the answer waits for this record */
+    uint32_t rows_seen; /* SEATS: pieces so far */
     struct answer answer;
 };
 

@@ -2,8 +2,8 @@
  * linearize.c - is there an order of the requests in which each answer is right?
  *
  * The method of Wing and Gong (1993), on rounds: a few requests are under way together, and all are
- * answered, or lost in a crash, before the next round begins; so the search is over a handful of requests, and
- * what one round leaves is where the next one starts.
+ * answered, or lost in a crash, before the next round begins; so the search is over a handful of requests,
+ * and what one round leaves is where the next one starts.
  *
  *     a request may be next where none that is left had its answer before this one was sent
  *     answered: executed at each moment of the clock while it was under way; the answer must be the model's
@@ -87,7 +87,8 @@ may_be_next(const struct round *round, uint32_t index, uint32_t done)
 
 /* An ended hold may be forgotten once the core need not remember it any more. */
 static bool
-may_be_forgotten(const struct model *model, const struct scenario *scenario, const struct uuid *id, uint64_t now_ms)
+may_be_forgotten(const struct model *model, const struct scenario *scenario, const struct uuid *id,
+                 uint64_t now_ms)
 {
     int32_t slot = model_find_hold(model, id);
     if (slot < 0) {
@@ -104,7 +105,8 @@ may_be_forgotten(const struct model *model, const struct scenario *scenario, con
 
 /* Refusals that the model does not know: for want of room, or of a hold long ended. */
 static bool
-refused_by_bound(const struct linearize *linearize, const struct model *model, const struct op *op, uint64_t now_ms)
+refused_by_bound(const struct linearize *linearize, const struct model *model, const struct op *op,
+                 uint64_t now_ms)
 {
     const struct scenario *scenario = linearize->round.scenario;
     if (!op->answered) {
@@ -116,6 +118,113 @@ refused_by_bound(const struct linearize *linearize, const struct model *model, c
     return op->answer.status == STATUS_NOHOLD &&
            (may_be_forgotten(model, scenario, &op->request.hold, now_ms) ||
             (op->request.has_replaces && may_be_forgotten(model, scenario, &op->request.replaces, now_ms)));
+}
+
+/* Best is one look at a section, and a replace or a release of several seats changes them one after
+ * another: with somebody else at work there, a look may find fewer together than any single moment had. */
+static bool
+refused_by_a_look(const struct linearize *linearize, const struct model *model, const struct op *op,
+                  uint32_t op_index)
+{
+    const struct round *round = &linearize->round;
+    const struct request *request = &op->request;
+    uint8_t status = op->answer.status;
+    if (round->exact || !op->answered || request->best_count == 0 || request->section < 0 ||
+        (status != STATUS_HELDOUT && status != STATUS_SOLDOUT && status != STATUS_NOADJACENT) ||
+        strcmp(op->answer.unit, scenario_section_name(round->scenario, request->event, request->section)) !=
+            0) {
+        return false;
+    }
+    bool touched[SIM_EVENT_SEATS] = {false};
+    const struct section_plan *section =
+        &round->scenario->events[request->event].sections[request->section];
+    compare_touched(model, round, op_index, request->event, touched);
+    for (uint32_t i = 0; i < section->seat_count; i++) {
+        if (touched[section->seat_first + i]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool
+hold_has_unit(const struct model_hold *hold, const struct scenario *scenario, const char *unit)
+{
+    const struct event_plan *plan = &scenario->events[hold->event];
+    for (uint32_t i = 0; i < hold->seat_count; i++) {
+        char text[SEAT_TEXT_SIZE_MAX + 1];
+        scenario_seat_text(scenario, hold->event, scenario_seat_at(plan, hold->seats[i].index), text,
+                           sizeof text);
+        if (strcmp(text, unit) == 0) {
+            return true;
+        }
+    }
+    for (uint32_t i = 0; i < hold->pool_count; i++) {
+        if (strcmp(scenario_pool_name(scenario, hold->event, (int8_t)hold->pools[i].pool), unit) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool
+ended_in_round(const struct linearize *linearize, const struct model_hold *hold)
+{
+    const struct round *round = &linearize->round;
+    if (hold->state == HOLD_HELD && hold->deadline_ms <= linearize->clocks[linearize->clock_count - 1]) {
+        return true;
+    }
+    for (uint32_t i = round->first; i < round->first + round->count; i++) {
+        const struct request *other = &round->ops[i].request;
+        bool by_id = other->type == COMMAND_RELEASE || other->type == COMMAND_CONFIRM ||
+                     other->type == COMMAND_CANCEL;
+        if ((by_id && uuid_equal(&other->hold, &hold->id)) ||
+            (other->has_replaces && uuid_equal(&other->replaces, &hold->id))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A hold that ends in this round gives its units back one after another, each by its owner (R3), and its
+ * home knows before they do: a refusal may name one that is still taken when another, or the user's limit,
+ * is free again. What is linearizable is each unit by itself. */
+static bool
+refused_by_an_ending_one(const struct linearize *linearize, const struct model *model, const struct op *op)
+{
+    uint8_t status = op->answer.status;
+    if (linearize->round.exact || !op->answered || op->request.type != COMMAND_HOLD ||
+        (status != STATUS_HELD && status != STATUS_SOLD && status != STATUS_HELDOUT &&
+         status != STATUS_SOLDOUT)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < model->hold_count; i++) {
+        const struct model_hold *hold = &model->holds[i];
+        if (hold->event == op->request.event && hold->state != 0 && ended_in_round(linearize, hold) &&
+            hold_has_unit(hold, linearize->round.scenario, op->answer.unit)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* In a round that ends in a crash: the units were taken by a request that the crash then undid. A refusal
+ * for want of units is no promise; what a home says of its own holds is, and is not excused here. */
+static bool
+refused_by_a_lost_one(const struct linearize *linearize, const struct op *op)
+{
+    const struct round *round = &linearize->round;
+    uint8_t status = op->answer.status;
+    if (!op->answered || (status != STATUS_HELD && status != STATUS_SOLD && status != STATUS_HELDOUT &&
+                          status != STATUS_SOLDOUT && status != STATUS_NOADJACENT)) {
+        return false;
+    }
+    for (uint32_t i = round->first; i < round->first + round->count; i++) {
+        if (round->ops[i].lost) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static bool
@@ -144,7 +253,9 @@ try_op(struct linearize *linearize, uint32_t depth, uint32_t done, uint32_t inde
     uint32_t op_index = round->first + index;
     const struct op *op = &round->ops[op_index];
     struct model *next = stack[depth + 1];
-    if (refused_by_bound(linearize, stack[depth], op, now_ms)) {
+    if (refused_by_bound(linearize, stack[depth], op, now_ms) ||
+        refused_by_an_ending_one(linearize, stack[depth], op) ||
+        refused_by_a_look(linearize, stack[depth], op, op_index) || refused_by_a_lost_one(linearize, op)) {
         model_copy(next, stack[depth], round->scenario);
         search(linearize, depth + 1, done | 1u << index, -1, found);
     }
@@ -203,7 +314,8 @@ search(struct linearize *linearize, uint32_t depth, uint32_t done, int32_t swept
     }
     for (uint32_t i = (uint32_t)(swept + 1); i < stack[depth]->hold_count; i++) {
         const struct model_hold *hold = &stack[depth]->holds[i];
-        if (hold->state == HOLD_HELD && hold->deadline_ms <= linearize->clocks[linearize->clock_count - 1]) {
+        if (hold->state == HOLD_HELD &&
+            hold->deadline_ms <= linearize->clocks[linearize->clock_count - 1]) {
             model_copy(stack[depth + 1], stack[depth], round->scenario);
             model_sweep(stack[depth + 1], i);
             search(linearize, depth + 1, done, (int32_t)i, found);

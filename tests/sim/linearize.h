@@ -6,13 +6,13 @@
 
 #include "tests/sim/compare.h"
 
-#define TRUTHS_MAX 128
+#define TRUTHS_MAX   128
 #define ROUND_CLOCKS 8
 
 /* The models that nothing told so far contradicts. Usually one; a crash makes several, until somebody
  * looks. */
 struct truths {
-    bool overflow;          /* there are more: this run can be judged no further */
+    bool overflow; /* there are more: this run can be judged no further */
     uint32_t count;
     struct model *models[TRUTHS_MAX];
 };
@@ -20,12 +20,12 @@ struct truths {
 struct linearize {
     struct round round;
     uint32_t clock_count;
-    uint64_t clocks[ROUND_CLOCKS];      /* moments that the clock showed during the round */
-    bool busy_allowed;                  /* the core may refuse for want of room */
-    bool why;               /* print each order's first contradiction */
-    const char *wrong;                  /* of the last comparison that failed: for the message */
+    uint64_t clocks[ROUND_CLOCKS]; /* moments that the clock showed during the round */
+    bool busy_allowed;             /* the core may refuse for want of room */
+    bool why;                      /* print each order's first contradiction */
+    const char *wrong;             /* of the last comparison that failed: for the message */
     uint32_t wrong_op;
-    struct answer predicted;            /* and what was predicted there */
+    struct answer predicted; /* and what was predicted there */
     uint64_t nodes;
 };
 

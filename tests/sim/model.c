@@ -215,7 +215,8 @@ section_counts(const struct model *model, const struct event_plan *plan, int8_t 
 }
 
 static uint64_t
-section_next_deadline(const struct model *model, const struct event_plan *plan, int8_t event, uint32_t section)
+section_next_deadline(const struct model *model, const struct event_plan *plan, int8_t event,
+                      uint32_t section)
 {
     uint64_t next = UINT64_MAX;
     for (uint32_t i = 0; i < plan->sections[section].seat_count; i++) {
@@ -258,7 +259,8 @@ void
 model_forget_unknown(struct model *model)
 {
     for (uint32_t i = 0; i < model->hold_count; i++) {
-        if (model->holds[i].state != 0 && !model->holds[i].id_known && !model_hold_has_units(&model->holds[i])) {
+        if (model->holds[i].state != 0 && !model->holds[i].id_known &&
+            !model_hold_has_units(&model->holds[i])) {
             memset(&model->holds[i], 0, sizeof model->holds[i]);
         }
     }
@@ -335,7 +337,7 @@ state_status(uint8_t state)
 struct placing {
     const struct request *request;
     const struct event_plan *plan;
-    int32_t replaced;                   /* slot, -1: none */
+    int32_t replaced; /* slot, -1: none */
     uint32_t seat_count;
     uint16_t seats[HOLD_SEATS_MAX];
 };
@@ -385,7 +387,8 @@ refuse_unknown(const struct scenario *scenario, const struct placing *placing, s
         if (scenario_seat(placing->plan, request->seats[i]) < 0) {
             answer_begin(answer, STATUS_NOSEAT);
             answer->figures = FIGURE_UNIT;
-            scenario_seat_text(scenario, request->event, request->seats[i], answer->unit, sizeof answer->unit);
+            scenario_seat_text(scenario, request->event, request->seats[i], answer->unit,
+                               sizeof answer->unit);
             return true;
         }
     }
@@ -393,7 +396,8 @@ refuse_unknown(const struct scenario *scenario, const struct placing *placing, s
         if (request->pools[i].pool < 0) {
             answer_begin(answer, STATUS_NOPOOL);
             answer->figures = FIGURE_UNIT;
-            (void)snprintf(answer->unit, sizeof answer->unit, "%s", scenario_pool_name(scenario, request->event, -1));
+            (void)snprintf(answer->unit, sizeof answer->unit, "%s",
+                           scenario_pool_name(scenario, request->event, -1));
             return true;
         }
     }
@@ -408,7 +412,8 @@ refuse_unknown(const struct scenario *scenario, const struct placing *placing, s
 }
 
 static bool
-refuse_over_limit(const struct model *model, const struct placing *placing, uint64_t now_ms, struct answer *answer)
+refuse_over_limit(const struct model *model, const struct placing *placing, uint64_t now_ms,
+                  struct answer *answer)
 {
     const struct request *request = placing->request;
     uint64_t limit = model->events[request->event].limit;
@@ -429,8 +434,8 @@ refuse_over_limit(const struct model *model, const struct placing *placing, uint
 }
 
 static bool
-refuse_seat(const struct model *model, const struct scenario *scenario, struct placing *placing, uint32_t index,
-            uint64_t now_ms, struct answer *answer)
+refuse_seat(const struct model *model, const struct scenario *scenario, struct placing *placing,
+            uint32_t index, uint64_t now_ms, struct answer *answer)
 {
     const struct request *request = placing->request;
     struct request_seat named = request->seats[index];
@@ -458,7 +463,8 @@ refuse_seat(const struct model *model, const struct scenario *scenario, struct p
 
 /* Fewer free than asked: may they come back? */
 static void
-answer_out(struct answer *answer, const struct unit_counts *counts, uint64_t asked, uint64_t next_deadline_ms)
+answer_out(struct answer *answer, const struct unit_counts *counts, uint64_t asked,
+           uint64_t next_deadline_ms)
 {
     bool held = counts->free + counts->held >= asked;
     answer_begin(answer, held ? STATUS_HELDOUT : STATUS_SOLDOUT);
@@ -584,7 +590,8 @@ refuse_best(const struct model *model, const struct scenario *scenario, struct p
         }
         return false;
     }
-    struct unit_counts counts = section_counts(model, placing->plan, request->event, (uint32_t)request->section);
+    struct unit_counts counts =
+        section_counts(model, placing->plan, request->event, (uint32_t)request->section);
     for (uint32_t i = 0; i < placing->seat_count; i++) {
         /* the seats asked for by name come first: they are not free for best */
         uint32_t seat = placing->seats[i];
@@ -610,8 +617,7 @@ place(struct model *model, const struct placing *placing, uint32_t slot, uint64_
 {
     const struct request *request = placing->request;
     struct model_hold *hold = &model->holds[slot];
-    uint64_t seconds =
-        request->seconds > 0 ? request->seconds : model->events[request->event].hold_seconds;
+    uint64_t seconds = request->seconds > 0 ? request->seconds : model->events[request->event].hold_seconds;
     assert(hold->state == 0);
     *hold = (struct model_hold){
         .state = HOLD_HELD,
@@ -644,7 +650,8 @@ place(struct model *model, const struct placing *placing, uint32_t slot, uint64_
 }
 
 static bool
-refuse_closed(const struct model *model, const struct placing *placing, uint64_t now_ms, struct answer *answer)
+refuse_closed(const struct model *model, const struct placing *placing, uint64_t now_ms,
+              struct answer *answer)
 {
     uint64_t opens_at_ms = placing->plan->opens_at_ms;
     bool early = now_ms < opens_at_ms;
@@ -667,7 +674,8 @@ refuse_replaced(const struct model *model, struct placing *placing, uint64_t now
         return false;
     }
     int32_t slot = model_find_hold(model, &request->replaces);
-    if (slot < 0 || model->holds[slot].user != request->user || model->holds[slot].event != request->event) {
+    if (slot < 0 || model->holds[slot].user != request->user ||
+        model->holds[slot].event != request->event) {
         answer_begin(answer, STATUS_NOHOLD);
         return true;
     }
@@ -694,9 +702,11 @@ execute_hold(struct model *model, const struct scenario *scenario, const struct 
         answer_with_hold(model, scenario, (uint32_t)same, now_ms, answer);
         return;
     }
-    struct placing placing = {.request = request, .plan = &scenario->events[request->event], .replaced = -1};
-    if (refuse_closed(model, &placing, now_ms, answer) || refuse_replaced(model, &placing, now_ms, answer) ||
-        refuse_unknown(scenario, &placing, answer) || refuse_over_limit(model, &placing, now_ms, answer)) {
+    struct placing placing = {
+        .request = request, .plan = &scenario->events[request->event], .replaced = -1};
+    if (refuse_closed(model, &placing, now_ms, answer) ||
+        refuse_replaced(model, &placing, now_ms, answer) || refuse_unknown(scenario, &placing, answer) ||
+        refuse_over_limit(model, &placing, now_ms, answer)) {
         return;
     }
     for (uint32_t i = 0; i < request->seat_count; i++) {
@@ -709,7 +719,8 @@ execute_hold(struct model *model, const struct scenario *scenario, const struct 
             return;
         }
     }
-    bool told = (options & MODEL_LOOSE) != 0 && request->best_count > 0 && take_told_best(model, op, &placing);
+    bool told =
+        (options & MODEL_LOOSE) != 0 && request->best_count > 0 && take_told_best(model, op, &placing);
     if (request->best_count > 0 && !told && refuse_best(model, scenario, &placing, answer)) {
         return;
     }
@@ -750,7 +761,7 @@ refuse_late(struct model *model, const struct scenario *scenario, uint32_t slot,
     }
     if (hold->state == HOLD_HELD) {
         hold->versions_open = true;
-        return false;           /* overdue, not swept: it has its units still */
+        return false; /* overdue, not swept: it has its units still */
     }
     for (uint32_t i = 0; i < hold->seat_count; i++) {
         if (model->seats[hold->event][hold->seats[i].index].holder >= 0) {
@@ -952,7 +963,8 @@ counts_add(struct unit_counts *total, const struct unit_counts *part)
 }
 
 static void
-answer_event(const struct model *model, const struct scenario *scenario, int8_t index, struct answer *answer)
+answer_event(const struct model *model, const struct scenario *scenario, int8_t index,
+             struct answer *answer)
 {
     const struct event_plan *plan = &scenario->events[index];
     answer->kind = REPLY_EVENT;
@@ -1057,7 +1069,8 @@ static struct model_key *
 find_key(struct model *model, const struct op *op)
 {
     for (uint32_t i = 0; i < model->key_count; i++) {
-        if (model->keys[i].used && model->keys[i].user == op->request.user && model->keys[i].key == op->key) {
+        if (model->keys[i].used && model->keys[i].user == op->request.user &&
+            model->keys[i].key == op->key) {
             return &model->keys[i];
         }
     }
@@ -1104,7 +1117,7 @@ model_execute(struct model *model, const struct scenario *scenario, const struct
             .user = request->user,
             .key = op->key,
             .op = (int16_t)op_index,
-            .at_ms = op->sent_ms,     /* at the earliest: it may be forgotten from then on */
+            .at_ms = op->sent_ms, /* at the earliest: it may be forgotten from then on */
         };
     }
 }

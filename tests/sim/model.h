@@ -10,15 +10,15 @@
 #include "tests/sim/scenario.h"
 
 struct model_seat {
-    int16_t holder;         /* slot of the hold that has it, -1: free */
-    uint32_t version;       /* at least this much */
+    int16_t holder;   /* slot of the hold that has it, -1: free */
+    uint32_t version; /* at least this much */
 };
 
 struct model_hold {
     struct uuid id;
     bool id_known;
-    bool versions_open;     /* the core may have counted further: the next answer tells */
-    uint8_t state;          /* enum hold_state; 0: never placed */
+    bool versions_open; /* the core may have counted further: the next answer tells */
+    uint8_t state;      /* enum hold_state; 0: never placed */
     int8_t event;
     int8_t user;
     uint8_t seat_count;
@@ -28,7 +28,7 @@ struct model_hold {
     uint64_t ended_ms;
     struct {
         uint16_t index;
-        uint32_t version;   /* 0: not known yet */
+        uint32_t version; /* 0: not known yet */
     } seats[HOLD_SEATS_MAX];
     struct {
         uint32_t pool;
@@ -40,13 +40,13 @@ struct model_key {
     bool used;
     int8_t user;
     uint16_t key;
-    int16_t op;             /* whose request and answer it repeats */
+    int16_t op; /* whose request and answer it repeats */
     uint64_t at_ms;
 };
 
 struct model_event {
     bool exists;
-    bool changed;           /* since it was created */
+    bool changed; /* since it was created */
     uint8_t status;
     uint32_t hold_seconds;
     uint32_t limit;
@@ -61,13 +61,13 @@ struct model {
     struct model_event events[SIM_EVENTS];
     struct model_key keys[SIM_KEYS];
     struct model_hold holds[SIM_HOLDS];
-    struct model_seat *seats[SIM_EVENTS];   /* into the memory below */
+    struct model_seat *seats[SIM_EVENTS]; /* into the memory below */
     struct model_seat memory[];
 };
 
 enum model_option {
-    MODEL_FORGET_KEY = 1 << 0,      /* the key's answer was forgotten: execute */
-    MODEL_LOOSE = 1 << 1,           /* others were under way: best is one look, not the best of any moment */
+    MODEL_FORGET_KEY = 1 << 0, /* the key's answer was forgotten: execute */
+    MODEL_LOOSE = 1 << 1,      /* others were under way: best is one look, not the best of any moment */
 };
 
 size_t model_size(const struct scenario *scenario);
@@ -77,8 +77,8 @@ bool model_equal(const struct model *a, const struct model *b, const struct scen
 
 /* Executes the op at this moment: changes the model and predicts the answer. ops: all of the run. */
 /* An answer is the caller's; its long parts are written as far as they are used. */
-void model_execute(struct model *model, const struct scenario *scenario, const struct op *ops, uint32_t op_index,
-                   uint64_t now_ms, uint32_t options, struct answer *ret_answer);
+void model_execute(struct model *model, const struct scenario *scenario, const struct op *ops,
+                   uint32_t op_index, uint64_t now_ms, uint32_t options, struct answer *ret_answer);
 
 /* Makes room for this many holds and keys in all. */
 void model_reserve(struct model *model, uint32_t hold_count, uint32_t key_count);

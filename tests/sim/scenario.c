@@ -13,7 +13,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const user_names[SIM_USERS] = {"ann", "bob@example.org", "c", "dan-4", "Eve.E", "f:oo_6"};
+static const char *const user_names[SIM_USERS] = {"ann",   "bob@example.org", "c",
+                                                  "dan-4", "Eve.E",           "f:oo_6"};
 
 /* ---- drawing ---------------------------------------------------------------------------------- */
 
@@ -68,7 +69,8 @@ draw_settings(const struct event_plan *event, uint32_t limit, uint64_t *memory, 
         }
     }
     for (uint32_t i = 0; i < event->pool_count && field == NULL; i++) {
-        field = event_draft_pool(draft, text_bytes(event->pools[i].name), event->pools[i].capacity, &expected);
+        field =
+            event_draft_pool(draft, text_bytes(event->pools[i].name), event->pools[i].capacity, &expected);
     }
     if (field == NULL) {
         field = event_draft_hold_seconds(draft, event->hold_seconds, &expected);
@@ -120,7 +122,8 @@ draw_event(struct scenario *scenario, uint32_t index, struct random *random, boo
     event->limit = random_chance(random, 40) ? random_between(random, 1, 12) : 0;
     event->opens_at_ms = random_chance(random, 10) ? scenario->start_ms + random_below(random, 8000) : 0;
     event->settings = draw_settings(event, event->limit, memory[index][0], sizeof memory[index][0]);
-    event->other_settings = draw_settings(event, event->limit + 1, memory[index][1], sizeof memory[index][1]);
+    event->other_settings =
+        draw_settings(event, event->limit + 1, memory[index][1], sizeof memory[index][1]);
 }
 
 static void
@@ -316,7 +319,8 @@ fill_change(const struct scenario *scenario, const struct request *request, stru
     change->units_per_user_max = request->limit;
     change->pool_count = request->pool_count;
     for (uint32_t i = 0; i < request->pool_count; i++) {
-        change->pools[i].name = text_bytes(scenario_pool_name(scenario, request->event, request->pools[i].pool));
+        change->pools[i].name =
+            text_bytes(scenario_pool_name(scenario, request->event, request->pools[i].pool));
         change->pools[i].quantity = request->pools[i].quantity;
     }
 }
@@ -330,7 +334,8 @@ scenario_command(const struct scenario *scenario, const struct op *op, uint32_t 
     const struct request *request = &op->request;
     memset(ret_command, 0, sizeof *ret_command);
     ret_command->type = (enum command_type)request->type;
-    ret_command->event = text_bytes(request->event < 0 ? "no-such-event" : scenario->events[request->event].id);
+    ret_command->event =
+        text_bytes(request->event < 0 ? "no-such-event" : scenario->events[request->event].id);
     ret_command->user = text_bytes(user_names[request->user]);
     ret_command->key = key_bytes(op->key, key_texts[op_index % SIM_OPS], sizeof key_texts[0]);
     ret_command->request_id = text_bytes("");
@@ -344,7 +349,8 @@ scenario_command(const struct scenario *scenario, const struct op *op, uint32_t 
         fill_hold(scenario, request, ret_command);
         break;
     case COMMAND_SEATS:
-        ret_command->section = text_bytes(scenario_section_name(scenario, request->event, request->section));
+        ret_command->section =
+            text_bytes(scenario_section_name(scenario, request->event, request->section));
         ret_command->row_from = op->rows_seen;
         break;
     case COMMAND_EVENT_CREATE:
@@ -482,7 +488,7 @@ print_id(const struct uuid *id)
 void
 scenario_print_request(const struct scenario *scenario, const struct op *op)
 {
-    static const char *const words[] = {"?",      "HOLD",     "CONFIRM", "EXTEND", "RELEASE", "CANCEL",
+    static const char *const words[] = {"?",       "HOLD",  "CONFIRM", "EXTEND", "RELEASE", "CANCEL",
                                         "GETHOLD", "HOLDS", "CREATE",  "SET",    "GET",     "SEATS"};
     const struct request *request = &op->request;
     printf("%s e%d u%d", words[request->type], request->event, request->user);
@@ -561,7 +567,8 @@ static void
 print_counts(const char *name, uint32_t index, const struct unit_counts *counts)
 {
     printf(" %s%u=%llu:%llu/%llu/%llu", name, index, (unsigned long long)counts->capacity,
-           (unsigned long long)counts->free, (unsigned long long)counts->held, (unsigned long long)counts->sold);
+           (unsigned long long)counts->free, (unsigned long long)counts->held,
+           (unsigned long long)counts->sold);
 }
 
 void
@@ -571,7 +578,8 @@ scenario_print_answer(const struct scenario *scenario, const struct answer *answ
     printf("%s kind=%u%s%s figures=%x", status_word((enum status)answer->status), answer->kind,
            answer->created ? " created" : "", answer->replayed ? " replayed" : "", answer->figures);
     if (answer->figures != 0) {
-        printf(" unit=%s remaining=%llu next=%llu run=%u limit=%llu used=%llu max=%llu opens=%llu field=%s own=",
+        printf(" unit=%s remaining=%llu next=%llu run=%u limit=%llu used=%llu max=%llu opens=%llu field=%s "
+               "own=",
                answer->unit, (unsigned long long)answer->remaining,
                (unsigned long long)answer->next_deadline_ms, answer->largest_run,
                (unsigned long long)answer->limit, (unsigned long long)answer->used,

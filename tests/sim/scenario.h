@@ -13,7 +13,7 @@ struct section_plan {
     bool regular;
     uint32_t row_count;
     uint32_t row_seats[SIM_ROWS];
-    uint32_t row_first[SIM_ROWS];   /* index of the row's first seat in the event */
+    uint32_t row_first[SIM_ROWS]; /* index of the row's first seat in the event */
     char row_names[SIM_ROWS][NAME_SIZE_MAX + 1];
     uint32_t seat_first;
     uint32_t seat_count;
@@ -34,7 +34,7 @@ struct event_plan {
     uint32_t limit;
     uint64_t opens_at_ms;
     const struct event_settings *settings;
-    const struct event_settings *other_settings;    /* the same id, one thing different */
+    const struct event_settings *other_settings; /* the same id, one thing different */
 };
 
 /* Each seed draws its own: that is what makes rare corners common somewhere (swarm testing). */
@@ -44,19 +44,19 @@ struct scenario {
     uint32_t event_count;
     uint32_t user_count;
     uint32_t round_count;
-    uint32_t concurrency_max;       /* requests under way at once; 1: a sequential seed */
+    uint32_t concurrency_max; /* requests under way at once; 1: a sequential seed */
     uint32_t pause_percent;
-    uint32_t clock_percent;         /* chance that the clock moves inside a round */
-    uint32_t crash_percent;         /* chance of a crash in a round */
-    uint32_t refuse_percent;        /* chance that a mailbox has no room */
-    uint32_t deliver_weight;        /* how willing messages are to arrive ... */
-    uint32_t write_weight;          /* ... and writes to end, against everything else */
+    uint32_t clock_percent;  /* chance that the clock moves inside a round */
+    uint32_t crash_percent;  /* chance of a crash in a round */
+    uint32_t refuse_percent; /* chance that a mailbox has no room */
+    uint32_t deliver_weight; /* how willing messages are to arrive ... */
+    uint32_t write_weight;   /* ... and writes to end, against everything else */
     uint32_t key_percent;
-    uint32_t check_every;           /* shard_check() at every n-th step */
-    bool memory_mode;               /* answers leave before they are durable */
-    bool bounded;                   /* small pools in the core: BUSY and forgetting are allowed */
-    bool settings_change;           /* EVENT SET is among the requests */
-    struct shard_settings shard;    /* all but index, count and seeds */
+    uint32_t check_every;        /* shard_check() at every n-th step */
+    bool memory_mode;            /* answers leave before they are durable */
+    bool bounded;                /* small pools in the core: BUSY and forgetting are allowed */
+    bool settings_change;        /* EVENT SET is among the requests */
+    struct shard_settings shard; /* all but index, count and seeds */
     uint64_t start_ms;
     struct event_plan events[SIM_EVENTS];
 };
@@ -77,8 +77,8 @@ int32_t scenario_seat(const struct event_plan *event, struct request_seat seat);
 struct request_seat scenario_seat_at(const struct event_plan *event, uint32_t index);
 
 /* Names as the core's answers spell them. */
-void scenario_seat_text(const struct scenario *scenario, int8_t event, struct request_seat seat, char *ret_text,
-                        size_t size);
+void scenario_seat_text(const struct scenario *scenario, int8_t event, struct request_seat seat,
+                        char *ret_text, size_t size);
 const char *scenario_section_name(const struct scenario *scenario, int8_t event, int8_t section);
 const char *scenario_pool_name(const struct scenario *scenario, int8_t event, int8_t pool);
 

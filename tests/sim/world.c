@@ -6,8 +6,8 @@
  *     history             the journals of earlier starts, cut where a crash cut them
  *
  * A crash keeps of each journal what was reported durable, and of the rest any number of whole records: a
- * disk may have written more than it had time to tell. Recovery replays all that is left, the journals of one
- * start in any order, into any number of shards.
+ * disk may have written more than it had time to tell. Recovery replays all that is left, the journals of
+ * one start in any order, into any number of shards.
  */
 #include "tests/sim/world.h"
 
@@ -17,14 +17,14 @@
 #include <sys/mman.h>
 
 #define QUIESCE_STEPS_MAX 200000
-#define MAILBOX_BYTES 1048576
-#define BATCHES_MAX 4096
+#define MAILBOX_BYTES     1048576
+#define BATCHES_MAX       4096
 
 struct mailbox {
     uint32_t count;
-    uint32_t head;          /* bytes taken */
-    uint32_t tail;          /* bytes written */
-    uint8_t *bytes;         /* each message: 8 bytes of size, then itself */
+    uint32_t head;  /* bytes taken */
+    uint32_t tail;  /* bytes written */
+    uint8_t *bytes; /* each message: 8 bytes of size, then itself */
 };
 
 struct journal {
@@ -33,7 +33,7 @@ struct journal {
     size_t reserved;
     size_t durable_size;
     uint64_t durable_sequence;
-    uint32_t batch_count;   /* being written */
+    uint32_t batch_count; /* being written */
     struct {
         size_t end;
         uint64_t sequence;
@@ -60,9 +60,10 @@ struct world {
     uint64_t steps;
     uint32_t epoch;
     uint32_t shard_count;
-    uint32_t mailbox_max;   /* messages in one mailbox */
+    uint32_t mailbox_max; /* messages in one mailbox */
     uint32_t refuse_percent;
     const char *broken;
+    bool full; /* what the journals hold does not fit the bounds of this start */
     bool paused[WORLD_SHARDS];
     struct shard *shards[WORLD_SHARDS];
     struct host hosts[WORLD_SHARDS];
@@ -70,8 +71,8 @@ struct world {
     struct journal journals[WORLD_SHARDS];
     struct {
         void *memory;
-        size_t size;        /* mapped */
-        size_t used;        /* by the last shard */
+        size_t size; /* mapped */
+        size_t used; /* by the last shard */
     } memories[WORLD_SHARDS];
     uint32_t old_count;
     uint32_t old_reserved;
@@ -104,7 +105,8 @@ shard_memory(struct world *world, uint32_t index, size_t size)
         if (world->memories[index].memory != NULL) {
             (void)munmap(world->memories[index].memory, world->memories[index].size);
         }
-        void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        void *memory =
+            mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         assert(memory != MAP_FAILED);
         world->memories[index].memory = memory;
         world->memories[index].size = size;
@@ -235,6 +237,7 @@ world_begin(struct world *world, const struct scenario *scenario, struct random 
     world->steps = 0;
     world->epoch = 0;
     world->broken = NULL;
+    world->full = false;
     world->mailbox_max = scenario->refuse_percent > 0 ? random_between(random, 1, 8) : 4096;
     world->refuse_percent = scenario->refuse_percent;
     for (uint32_t i = 0; i < world->old_count; i++) {
@@ -266,6 +269,12 @@ const char *
 world_broken(const struct world *world)
 {
     return world->broken;
+}
+
+bool
+world_full(const struct world *world)
+{
+    return world->full;
 }
 
 void
@@ -503,8 +512,11 @@ static void
 replay(struct world *world, enum replay_pass pass)
 {
     for (uint32_t i = 0; i < world->old_count; i++) {
-        bool sound = shard_replay(world->shards, world->shard_count, pass, world->old[i].bytes, world->old[i].size);
-        if (!sound) {
+        bool sound =
+            shard_replay(world->shards, world->shard_count, pass, world->old[i].bytes, world->old[i].size);
+        if (!sound && world->scenario->bounded) {
+            world->full = true; /* fewer shards, small bounds: a host refuses such a start */
+        } else if (!sound) {
             world->broken = "a record that replay does not take";
         }
     }
@@ -528,6 +540,9 @@ world_crash(struct world *world, uint32_t shard_count)
     open_shards(world, shard_count);
     replay(world, REPLAY_EVENTS);
     replay(world, REPLAY_HOLDS);
+    if (world->full) {
+        return;
+    }
     shard_replay_done(world->shards, world->shard_count);
     world_check(world, true);
 }

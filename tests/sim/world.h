@@ -14,7 +14,8 @@ struct world;
 struct world *world_open(void);
 
 /* An empty world at the scenario's start. The scenario, the random stream and the ops are the caller's. */
-void world_begin(struct world *world, const struct scenario *scenario, struct random *random, struct op *ops);
+void world_begin(struct world *world, const struct scenario *scenario, struct random *random,
+                 struct op *ops);
 
 uint64_t world_now(const struct world *world);
 uint64_t world_steps(const struct world *world);
@@ -36,6 +37,9 @@ bool world_quiesce(struct world *world, bool sweep);
 /* Everything in memory and on its way is lost; a prefix of each journal that has all that is durable stays.
  * Then a start with this many shards. */
 void world_crash(struct world *world, uint32_t shard_count);
+
+/* After a crash: the journals do not fit this start's bounds. The run ends here. */
+bool world_full(const struct world *world);
 
 /* Every invariant of every shard; across shards too where all is at rest. */
 void world_check(const struct world *world, bool at_rest);
