@@ -102,9 +102,9 @@ forget_oldest(struct shard *shard)
 }
 
 bool
-hold_room(struct shard *shard, uint32_t line_count)
+hold_room(struct shard *shard, uint32_t line_count, bool new_user)
 {
-    while (slab_left(&shard->holds) == 0 || !user_room(shard) ||
+    while (slab_left(&shard->holds) == 0 || (new_user && !user_room(shard)) ||
            (line_count > HOLD_INLINE_UNITS && slab_left(&shard->units) == 0)) {
         if (!forget_oldest(shard))
             return false;
@@ -211,12 +211,14 @@ hold_view_recorded(const struct shard *shard, uint32_t slot, struct hold_view *r
     ret_view->event = event_at(shard, hold->event)->settings;
     ret_view->user = user_name(shard, user_at(shard, hold->user));
     ret_view->state = hold->state;
+    /* A hold shows the version it gave a seat when it took or bought it; a line counts its end, too. */
+    uint32_t ended = hold->state == HOLD_HELD || hold->state == HOLD_CONFIRMED ? 0 : 1;
     ret_view->deadline_ms = hold->wheel.deadline_ms;
     ret_view->seat_count = hold->seat_count;
     ret_view->pool_count = hold->pool_count;
     for (uint32_t i = 0; i < hold->seat_count; i++) {
         ret_view->seats[i].ref = lines[i].a;
-        ret_view->seats[i].version = lines[i].b;
+        ret_view->seats[i].version = lines[i].b - ended;
     }
     for (uint32_t i = 0; i < hold->pool_count; i++) {
         ret_view->pools[i].pool = lines[hold->seat_count + i].b >> 26;
@@ -229,12 +231,8 @@ hold_view(const struct shard *shard, uint32_t slot, struct hold_view *ret_view)
 {
     const struct hold *hold = hold_at(shard, slot);
     hold_view_recorded(shard, slot, ret_view);
-    if (hold->state != HOLD_HELD || hold_is_live(shard, hold))
-        return;
-    /* Overdue but not yet swept: the version is the one its expiry is going to give. */
-    ret_view->state = HOLD_EXPIRED;
-    for (uint32_t i = 0; i < ret_view->seat_count; i++)
-        ret_view->seats[i].version++;
+    if (hold->state == HOLD_HELD && !hold_is_live(shard, hold))
+        ret_view->state = HOLD_EXPIRED; /* overdue, but not yet swept */
 }
 
 uint64_t

@@ -220,7 +220,8 @@ place_room(struct shard *shard, const struct operation *op)
     for (uint32_t i = 0; i < shard->settings.shard_count; i++)
         if (!message_room(shard, i))
             return false;
-    return op->late ? slab_left(&shard->pool_nodes) >= HOLD_POOLS_MAX : hold_room(shard, lines);
+    return op->late ? slab_left(&shard->pool_nodes) >= HOLD_POOLS_MAX
+                    : hold_room(shard, lines, op->user == SLAB_NONE);
 }
 
 /* Marks what the replaced hold has already. */
@@ -454,6 +455,7 @@ reserve_fill(const struct operation *op, uint32_t owner, struct message_reserve 
         if (op->pools[i].owner != owner || op->pools[i].sliced || op->pools[i].reserve == 0)
             continue;
         message->pools[message->pool_count].pool = op->pools[i].pool;
+        message->pools[message->pool_count].asked = op->pools[i].quantity;
         message->pools[message->pool_count++].quantity = op->pools[i].reserve;
     }
 }
@@ -582,6 +584,7 @@ best_look_message(const struct shard *shard, const struct operation *op, uint32_
         .event = op->event,
         .section = (uint8_t)section,
         .best_count = (uint8_t)count,
+        .wait = op->best_wait,
     };
 }
 
@@ -598,14 +601,18 @@ look_ask(struct shard *shard, struct operation *op, uint32_t section, uint32_t c
     for (uint32_t i = 0; i < shard->settings.shard_count; i++) {
         if ((owners & SHARD_BIT(i)) == 0)
             continue;
-        if (i == shard->settings.shard_index) {
-            section_look_add(shard, event, section, count, &op->look);
-            continue;
-        }
         struct message_look message;
         best_look_message(shard, op, section, count, &message);
-        op->awaited++;
-        message_send(shard, i, &message, sizeof message);
+        if (i != shard->settings.shard_index) {
+            op->awaited++;
+            message_send(shard, i, &message, sizeof message);
+            continue;
+        }
+        struct message_looked own;
+        if (look_section_own(shard, i, &message, &own))
+            section_look_merge(&op->look, &own.look);
+        else
+            op->awaited++;
     }
     return op->awaited == 0;
 }
@@ -617,7 +624,8 @@ static void
 place_best(struct shard *shard, struct operation *op)
 {
     op->stage = STAGE_LOOK_BEST;
-    op->best_tries++;
+    if (!op->best_wait)
+        op->best_tries++;
     if (look_ask(shard, op, op->best_section, op->best_count))
         best_choose(shard, op);
 }
@@ -670,13 +678,14 @@ best_choose(struct shard *shard, struct operation *op)
     op->refusal.next_deadline_ms = op->look.next_deadline_ms;
     if (op->look.free >= op->best_count) {
         if (op->look.reserved > 0) {
-            /* Others are being decided; what they leave may be side by side. */
-            op->refusal.status = STATUS_BUSY;
-            if (op->best_tries < BEST_TRIES_MAX && shard->settings.shard_count > 1) {
-                op->refusal.status = STATUS_OK;
+            /* Others are being decided; what they leave may be side by side. Who has nothing reserved waits
+             * for them; who has might be waited for, so it only looks again. */
+            op->best_wait = op->granted == 0;
+            if (op->best_wait || op->best_tries < BEST_TRIES_MAX) {
                 place_best(shard, op);
                 return;
             }
+            op->refusal.status = STATUS_BUSY;
         } else {
             op->refusal.status = STATUS_NOADJACENT;
         }
@@ -694,6 +703,7 @@ best_reserved(struct shard *shard, struct operation *op, uint32_t from,
 {
     if (answer->status != STATUS_OK) {
         assert(answer->status == STATUS_NOADJACENT);
+        op->best_wait = false;
         if (op->best_tries >= BEST_TRIES_MAX) {
             op->refusal.status = STATUS_BUSY;
             place_refuse(shard, op);
@@ -1050,6 +1060,7 @@ place_refuse(struct shard *shard, struct operation *op)
         }
     }
     op->stage = STAGE_LOOK_FIGURES;
+    op->best_wait = false;
     if (op->late || look_ask(shard, op, SEAT_REF_SECTION(op->seats[op->refusal.rank].ref), 0))
         refuse_send(shard, op);
 }

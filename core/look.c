@@ -34,14 +34,18 @@ look_reply(struct shard *shard, const struct origin *origin, const struct reply 
     operation_decided(shard, op, reply);
 }
 
-void
-look_section_own(struct shard *shard, const struct message_look *message, struct message_looked *ret_answer)
+bool
+look_section_own(struct shard *shard, uint32_t from, const struct message_look *message,
+                 struct message_looked *ret_answer)
 {
     struct event *event = event_at(shard, message->event);
     ret_answer->header = (struct message_header){
         .type = MESSAGE_LOOKED, .operation = message->header.operation, .serial = message->header.serial};
     section_look_open(&ret_answer->look);
     section_look_add(shard, event, message->section, message->best_count, &ret_answer->look);
+    const struct section_look *look = &ret_answer->look;
+    bool undecided = look->reserved > 0 && look->block_orphans == UINT32_MAX;
+    return !(message->wait && undecided && park_message(shard, from, message, sizeof *message));
 }
 
 /* ---- counts ---- */

@@ -61,6 +61,7 @@ struct message_reserve {
     seat_ref seats[HOLD_SEATS_MAX];
     struct {
         uint32_t quantity;
+        uint32_t asked; /* with what a replaced hold has of it already */
         uint8_t pool;
         uint8_t zero[3];
     } pools[HOLD_POOLS_MAX];
@@ -121,6 +122,7 @@ struct message_look {
     uint32_t event;
     uint8_t section;
     uint8_t best_count; /* 0: figures only */
+    bool wait; /* where nothing can be chosen while seats are reserved: answer when they are decided */
 };
 
 struct section_look {

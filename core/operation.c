@@ -36,7 +36,7 @@ operation_take(struct shard *shard, const struct origin *origin, enum command_ty
     op->to_ask = op->granted = 0;
     op->awaited = 0;
     op->refusal.status = STATUS_OK;
-    op->replayed = false;
+    op->replayed = op->best_wait = false;
     op->promised = true;
     shard->promised++;
     op->request_id_size = op->payment_ref_size = 0;

@@ -31,7 +31,8 @@ reserve_check(struct shard *shard, struct event *event, const struct message_res
     }
     for (uint32_t i = 0; i < message->pool_count; i++) {
         enum status status = pool_try(shard, event, message->pools[i].pool, message->pools[i].quantity,
-                                      message->probe, &answer->remaining, &answer->next_deadline_ms);
+                                      message->pools[i].asked, message->probe, &answer->remaining,
+                                      &answer->next_deadline_ms);
         if (status != STATUS_OK) {
             answer->at = (uint8_t)(message->seat_count + i);
             return status;

@@ -143,8 +143,8 @@ pool_recalled(struct shard *shard, uint32_t from, const struct message_recalled 
 }
 
 enum status
-pool_try(struct shard *shard, struct event *event, uint32_t index, uint32_t quantity, bool probe,
-         uint32_t *ret_remaining, uint64_t *ret_next_deadline_ms)
+pool_try(struct shard *shard, struct event *event, uint32_t index, uint32_t quantity, uint32_t asked,
+         bool probe, uint32_t *ret_remaining, uint64_t *ret_next_deadline_ms)
 {
     struct pool *pool = &event->pools[index];
     if (pool->mode == POOL_SLICED) {
@@ -160,7 +160,7 @@ pool_try(struct shard *shard, struct event *event, uint32_t index, uint32_t quan
         return STATUS_BUSY; /* an undecided hold may give them back */
     *ret_remaining = pool->free + pool->reserved;
     *ret_next_deadline_ms = next_deadline(shard, pool);
-    return pool_capacity(event, index) - pool->sold_all < quantity ? STATUS_SOLDOUT : STATUS_HELDOUT;
+    return pool_capacity(event, index) - pool->sold_all < asked ? STATUS_SOLDOUT : STATUS_HELDOUT;
 }
 
 uint32_t

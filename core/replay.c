@@ -99,7 +99,7 @@ replay_placed(const struct replay *replay, const struct record *record)
     struct shard *home = home_of(replay, uuid_route16(&record->hold.id));
     struct event *event = event_find(home, record->event);
     uint32_t line_count = (uint32_t)record->hold.seat_count + record->hold.pool_count;
-    if (event == NULL || line_count == 0 || !hold_room(home, line_count))
+    if (event == NULL || line_count == 0 || !hold_room(home, line_count, true))
         return false;
     if ((record->header->flags & RECORD_REPLACES) != 0) {
         uint32_t old = hold_find(home, &record->hold.replaces);

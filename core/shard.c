@@ -232,10 +232,31 @@ reply_message(struct shard *shard, const struct origin *origin, const struct rep
     return ((uint32_t)offsetof(struct message_reply, packed) + message->packed_size + 7) & ~7u;
 }
 
+/* Refusals that tell what an earlier command did here: a crash must not take that back (R2). */
+static bool
+tells_of_records(enum status status)
+{
+    switch (status) {
+    case STATUS_KEYREUSED:
+    case STATUS_EXPIRED:
+    case STATUS_RELEASED:
+    case STATUS_CONFIRMED:
+    case STATUS_CANCELLED:
+    case STATUS_NOTCONFIRMED:
+    case STATUS_NOEXTEND:
+    case STATUS_LIMIT:
+        return true;
+    default:
+        return false;
+    }
+}
+
 void
 reply_send(struct shard *shard, const struct origin *origin, const struct reply *reply, uint64_t sequence)
 {
     shard->outcomes[reply->status]++;
+    if (tells_of_records(reply->status) && shard->sequence > shard->durable)
+        sequence = shard->sequence;
     if (origin->operation != SLAB_NONE && origin->shard == shard->settings.shard_index) {
         operator_answered(shard, origin->operation, reply);
         return;
@@ -483,8 +504,13 @@ message_execute(struct shard *shard, uint32_t from, const struct message_header 
         break;
     case MESSAGE_LOOK: {
         struct message_looked answer;
-        look_section_own(shard, (const struct message_look *)header, &answer);
-        message_send(shard, from, &answer, sizeof answer);
+        if (!look_section_own(shard, from, (const struct message_look *)header, &answer))
+            break;
+        answer.header.size = sizeof answer;
+        if (from == shard->settings.shard_index)
+            operation_answer(shard, &answer.header, from); /* it had waited here */
+        else
+            message_send(shard, from, &answer, sizeof answer);
         break;
     }
     case MESSAGE_COUNT: {

@@ -300,6 +300,7 @@ struct operation {
     uint8_t pool_count;
     uint8_t best_count;
     uint8_t best_section;
+    bool best_wait; /* best: looks wait for seats that are being decided */
     uint8_t best_tries;
     uint8_t key_used;
     uint16_t route;   /* route16 of the user, who owns the key too */
@@ -487,8 +488,8 @@ void block_check(const struct shard *shard, const struct event *event, const str
 /* -- pool.c -- */
 void pool_open(struct shard *shard, struct event *event, uint32_t pool);
 /* The owner's decision: OK, HELDOUT, SOLDOUT, or BUSY: ask again when something has changed. */
-enum status pool_try(struct shard *shard, struct event *event, uint32_t pool, uint32_t quantity, bool probe,
-                     uint32_t *ret_remaining, uint64_t *ret_next_deadline_ms);
+enum status pool_try(struct shard *shard, struct event *event, uint32_t pool, uint32_t quantity,
+                     uint32_t asked, bool probe, uint32_t *ret_remaining, uint64_t *ret_next_deadline_ms);
 /* Takes what pool_try() granted. from: the asking shard; returns units added to that shard's slice. */
 uint32_t pool_take(struct shard *shard, struct event *event, uint32_t pool, uint32_t quantity,
                    uint32_t from, bool final, bool sell);
@@ -540,7 +541,7 @@ hold_lines(const struct shard *shard, struct hold *hold)
 }
 uint32_t hold_find(const struct shard *shard, const struct uuid *id);
 /* Makes room for one more hold, forgetting the oldest ended one where need be. False: none. */
-bool hold_room(struct shard *shard, uint32_t line_count);
+bool hold_room(struct shard *shard, uint32_t line_count, bool new_user);
 /* Links a hold whose id, event, user, state, times and counts are set; lines are filled by the caller. */
 void hold_link(struct shard *shard, uint32_t hold);
 void hold_forget(struct shard *shard, uint32_t hold);
@@ -654,7 +655,8 @@ void event_change_done(struct shard *shard, struct operation *op, uint32_t from,
 void event_change_durable(struct shard *shard, struct operation *op);
 void look_answer(struct shard *shard, struct operation *op, uint32_t from,
                  const struct message_header *header);
-void look_section_own(struct shard *shard, const struct message_look *message,
+/* False: parked until seats that are reserved are decided. */
+bool look_section_own(struct shard *shard, uint32_t from, const struct message_look *message,
                       struct message_looked *ret_answer);
 uint32_t count_own(struct shard *shard, const struct message_count *message,
                    struct message_counted *ret_answer);
