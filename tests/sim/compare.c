@@ -64,11 +64,10 @@ learn_versions(struct model *model, const struct round *round, uint32_t slot,
         struct request_seat named = scenario_seat_at(plan, hold->seats[i].index);
         const struct answer_seat *seat = find_seat(told, SEAT_REF(named.section, named.row, named.number));
         assert(seat != NULL);
-        uint32_t overdue = told->state != hold->state;
-        if (seat->version == hold->seats[i].version + overdue || replay) {
+        if (seat->version == hold->seats[i].version || replay) {
             continue;
         }
-        if (seat->version < hold->seats[i].version + overdue) {
+        if (seat->version < hold->seats[i].version) {
             return "a seat's version is lower than the changes it has seen";
         }
         struct model_seat *kept = &model->seats[hold->event][hold->seats[i].index];
@@ -76,7 +75,7 @@ learn_versions(struct model *model, const struct round *round, uint32_t slot,
             return "a seat's version is higher than the changes it has seen";
         }
         kept->version = seat->version;
-        hold->seats[i].version = seat->version - overdue;
+        hold->seats[i].version = seat->version;
     }
     hold->versions_open = false;
     return NULL;

@@ -167,8 +167,9 @@ hold_has_unit(const struct model_hold *hold, const struct scenario *scenario, co
     return false;
 }
 
+/* Placed or ended by this round's requests, or its deadline has come. */
 static bool
-ended_in_round(const struct linearize *linearize, const struct model_hold *hold)
+changed_in_round(const struct linearize *linearize, const struct model_hold *hold, uint32_t slot)
 {
     const struct round *round = &linearize->round;
     if (hold->state == HOLD_HELD && hold->deadline_ms <= linearize->clocks[linearize->clock_count - 1]) {
@@ -178,7 +179,7 @@ ended_in_round(const struct linearize *linearize, const struct model_hold *hold)
         const struct request *other = &round->ops[i].request;
         bool by_id = other->type == COMMAND_RELEASE || other->type == COMMAND_CONFIRM ||
                      other->type == COMMAND_CANCEL;
-        if ((by_id && uuid_equal(&other->hold, &hold->id)) ||
+        if (round->ops[i].hold_slot == (int16_t)slot || (by_id && uuid_equal(&other->hold, &hold->id)) ||
             (other->has_replaces && uuid_equal(&other->replaces, &hold->id))) {
             return true;
         }
@@ -190,7 +191,7 @@ ended_in_round(const struct linearize *linearize, const struct model_hold *hold)
  * home knows before they do: a refusal may name one that is still taken when another, or the user's limit,
  * is free again. What is linearizable is each unit by itself. */
 static bool
-refused_by_an_ending_one(const struct linearize *linearize, const struct model *model, const struct op *op)
+refused_by_a_changing_one(const struct linearize *linearize, const struct model *model, const struct op *op)
 {
     uint8_t status = op->answer.status;
     if (linearize->round.exact || !op->answered || op->request.type != COMMAND_HOLD ||
@@ -200,7 +201,7 @@ refused_by_an_ending_one(const struct linearize *linearize, const struct model *
     }
     for (uint32_t i = 0; i < model->hold_count; i++) {
         const struct model_hold *hold = &model->holds[i];
-        if (hold->event == op->request.event && hold->state != 0 && ended_in_round(linearize, hold) &&
+        if (hold->event == op->request.event && hold->state != 0 && changed_in_round(linearize, hold, i) &&
             hold_has_unit(hold, linearize->round.scenario, op->answer.unit)) {
             return true;
         }
@@ -254,7 +255,7 @@ try_op(struct linearize *linearize, uint32_t depth, uint32_t done, uint32_t inde
     const struct op *op = &round->ops[op_index];
     struct model *next = stack[depth + 1];
     if (refused_by_bound(linearize, stack[depth], op, now_ms) ||
-        refused_by_an_ending_one(linearize, stack[depth], op) ||
+        refused_by_a_changing_one(linearize, stack[depth], op) ||
         refused_by_a_look(linearize, stack[depth], op, op_index) || refused_by_a_lost_one(linearize, op)) {
         model_copy(next, stack[depth], round->scenario);
         search(linearize, depth + 1, done | 1u << index, -1, found);

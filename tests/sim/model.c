@@ -243,7 +243,6 @@ give_back(struct model *model, uint32_t slot, uint8_t state, uint64_t now_ms)
             seat->holder = -1;
             seat->version++;
         }
-        hold->seats[i].version++;
     }
     hold->state = state;
     hold->ended_ms = now_ms;
@@ -294,8 +293,7 @@ answer_hold(const struct model *model, const struct scenario *scenario, uint32_t
     for (uint32_t i = 0; i < hold->seat_count; i++) {
         struct request_seat seat = scenario_seat_at(&scenario->events[hold->event], hold->seats[i].index);
         view->seats[i].ref = SEAT_REF(seat.section, seat.row, seat.number);
-        /* overdue: the version that its expiry gives */
-        view->seats[i].version = hold->seats[i].version + (view->state != hold->state);
+        view->seats[i].version = hold->seats[i].version;
     }
     for (uint32_t i = 0; i < hold->pool_count; i++) {
         view->pools[i].pool = hold->pools[i].pool;

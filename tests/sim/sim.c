@@ -421,10 +421,12 @@ play_seed(uint64_t seed, bool hashing, uint64_t *ret_hash)
     run.hash = 0;
     run.failure = NULL;
     if (run.trace) {
-        printf("seed %llu: %u shards, %u events, %u users, %u at once, crash %u%%, refuse %u%%%s%s\n",
+        printf("seed %llu: %u shards, %u events, %u users, %u at once, crash %u%%, refuse %u%%, ended %llu "
+               "ms, keys %llu ms%s%s\n",
                (unsigned long long)seed, run.scenario.shard_count, run.scenario.event_count,
                run.scenario.user_count, run.scenario.concurrency_max, run.scenario.crash_percent,
-               run.scenario.refuse_percent, run.scenario.bounded ? ", bounded" : "",
+               run.scenario.refuse_percent, (unsigned long long)run.scenario.shard.ended_ms,
+               (unsigned long long)run.scenario.shard.key_ms, run.scenario.bounded ? ", bounded" : "",
                run.scenario.memory_mode ? ", memory" : "");
     }
     bool sound = create_events();
