@@ -119,8 +119,9 @@ hold_forget_old(struct shard *shard, uint32_t budget)
         const struct hold *hold = hold_at(shard, shard->ended_first);
         if (hold->ended_ms + shard->settings.ended_ms > shard->now_ms)
             break;
-        if (!forget_oldest(shard))
-            break;
+        if (user_at(shard, hold->user)->busy != SLAB_NONE)
+            break; /* by and by */
+        hold_forget(shard, shard->ended_first);
     }
 }
 
@@ -390,17 +391,19 @@ hold_expire(struct shard *shard, uint32_t slot)
     pending_push(shard, sequence, slot, true);
 }
 
-/* A user who is about to be refused for the limit: what is overdue does not count. */
-void
-user_expire_overdue(struct shard *shard, uint32_t user)
+/* Units of the user's overdue holds that the sweep has not reached: they do not count for the limit any
+ * more. Of a user with very many holds only the newest are looked at; the sweep will have come by long
+ * before that matters. */
+uint64_t
+user_overdue_units(const struct shard *shard, uint32_t user)
 {
-    uint32_t next;
-    uint32_t budget = shard->settings.expire_batch;
-    for (uint32_t slot = user_at(shard, user)->first_hold; slot != SLAB_NONE && budget > 0;
-         slot = next, budget--) {
+    uint64_t units = 0;
+    uint32_t slot = user_at(shard, user)->first_hold;
+    for (uint32_t i = 0; slot != SLAB_NONE && i < USER_SCAN_MAX; i++) {
         struct hold *hold = hold_at(shard, slot);
-        next = hold->user_next;
-        if (hold->state == HOLD_HELD && !hold_is_live(shard, hold) && hold_expire_room(shard))
-            hold_expire(shard, slot);
+        if (hold->state == HOLD_HELD && !hold_is_live(shard, hold))
+            units += hold_units(shard, hold);
+        slot = hold->user_next;
     }
+    return units;
 }

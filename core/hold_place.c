@@ -19,7 +19,7 @@
 
 #include <assert.h>
 
-#define OWN_SCAN_MAX   4096 /* newest holds of a user that are compared with what is asked */
+#define USER_SCAN_MAX  4096 /* newest holds of a user that are compared with what is asked */
 #define BEST_TRIES_MAX 64   /* looks at a section before BUSY: each failed one means others got seats */
 
 static void place_next(struct shard *shard, struct operation *op);
@@ -123,7 +123,7 @@ own_same_scan(const struct shard *shard, const struct operation *op)
     if (op->user == SLAB_NONE || op->pool_count > 0 || op->best_count > 0)
         return SLAB_NONE;
     uint32_t slot = user_at(shard, op->user)->first_hold;
-    for (uint32_t i = 0; slot != SLAB_NONE && i < OWN_SCAN_MAX; i++) {
+    for (uint32_t i = 0; slot != SLAB_NONE && i < USER_SCAN_MAX; i++) {
         if (is_own_same(shard, op, slot))
             return slot;
         slot = hold_at(shard, slot)->user_next;
@@ -197,9 +197,9 @@ over_limit(struct shard *shard, const struct operation *op, uint64_t units, stru
     if (limit == 0)
         return false;
     if (op->user != SLAB_NONE && !PLANTED(PLANT_LIMIT_PER_REQUEST)) {
-        if (user_at(shard, op->user)->used - given_back + units > limit)
-            user_expire_overdue(shard, op->user);
         used = user_at(shard, op->user)->used;
+        if (used - given_back + units > limit)
+            used -= user_overdue_units(shard, op->user);
     }
     if (PLANTED(PLANT_LIMIT_PER_REQUEST))
         given_back = 0;

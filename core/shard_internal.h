@@ -571,8 +571,9 @@ void hold_expire(struct shard *shard, uint32_t hold);
 void hold_return(struct shard *shard, uint32_t hold);
 bool hold_return_room(const struct shard *shard, uint32_t hold);
 bool hold_expire_room(const struct shard *shard);
-/* Expires the user's overdue holds that the sweep has not reached. */
-void user_expire_overdue(struct shard *shard, uint32_t user);
+/* Holds of one user that a command looks at, newest first. */
+#define USER_SCAN_MAX 4096
+uint64_t user_overdue_units(const struct shard *shard, uint32_t user);
 
 /* -- idempotency.c -- */
 void keys_open(struct shard *shard, struct carve *carve);
