@@ -91,6 +91,24 @@ def test_every_operation(case, known):
             case.query = {**case.query, "user": "u1"}
         if isinstance(case.query, dict) and "section" in case.query and dice.random() < 0.8:
             case.query = {**case.query, "section": "A"}
+        if case.path.endswith("/holds") and isinstance(case.body, dict):
+            body = dict(case.body)
+            if dice.random() < 0.8:
+                body.pop("replaces", None)
+                body.pop("hold_seconds", None)
+            if isinstance(body.get("seats"), list):
+                body["seats"] = [f"A/{dice.randrange(1, 21)}/{dice.randrange(1, 31)}" for _ in body["seats"][:3]]
+            if isinstance(body.get("pools"), list):
+                body["pools"] = [{"name": "ga", "quantity": dice.randrange(1, 5)} for _ in body["pools"][:1]]
+            if isinstance(body.get("best"), dict):
+                body["best"] = {"section": dice.choice(["A", "BOX"]), "quantity": dice.randrange(1, 9)}
+            if dice.random() < 0.5:  # what can succeed
+                body = {"user": f"u{dice.randrange(9)}"}
+                body.update(dice.choice([{"pools": [{"name": "ga", "quantity": 1}]}, {"best": {"section": "A", "quantity": 2}}]))
+            case.body = body
+        if case.method == "POST" and case.path.endswith("/events") and isinstance(case.body, dict) and dice.random() < 0.5:
+            body = {name: case.body[name] for name in ("sections", "opens_at", "units_per_user_max") if name in case.body and dice.random() < 0.3}
+            case.body = {"id": f"made-{dice.randrange(20)}", "pools": [{"name": "p", "capacity": dice.randrange(1, 3)}], **body}
     if case.method == "PATCH" and isinstance(case.body, dict) and case.body.get("status") == "closed":
         case.body = {**case.body, "status": "paused"}  # final: the rest would only see `closed`
     answer = case.call_and_validate(base_url=f"http://127.0.0.1:{server.http[1]}", checks=CHECKS)
