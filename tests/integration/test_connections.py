@@ -146,7 +146,7 @@ def test_a_client_that_reads_slowly_gets_everything(new_id):
 
 
 def test_10000_idle_connections(new_id):
-    count = 2000 if SANITIZED else 9800  # both ends are of one machine, and a process has 20,000 files here
+    count = 2000 if SANITIZED else 10000
     with Server(shards=2) as server:
         goes_on(server)
         idle = []
