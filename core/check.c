@@ -171,12 +171,12 @@ check_pool_all(struct shard *const shards[], uint32_t shard_count, uint32_t numb
     for (uint32_t s = 0; s < shard_count; s++) {
         const struct pool *home = &event_at(shards[s], number)->pools[index];
         sum += (uint64_t)home->slice + home->held + home->sold;
-        sold += home->sold;
+        sold += home == pool ? 0 : home->sold;
     }
     assert(pool->reserved == 0);
     assert(pool->mode != POOL_RECALLING);
     assert(sum == event_settings_pools(event->settings)[index].capacity);
-    assert(pool->mode == POOL_SLICED || pool->sold_all == sold);
+    assert(pool->mode == POOL_SLICED || pool->sold_others == sold);
 }
 
 void

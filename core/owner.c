@@ -92,7 +92,7 @@ owner_reserve(struct shard *shard, uint32_t from, const struct message_reserve *
     answer->pool_count = message->pool_count;
     for (uint32_t i = 0; i < message->pool_count; i++)
         answer->slices[i] = pool_take(shard, event, message->pools[i].pool, message->pools[i].quantity,
-                                      from, message->final, message->sell);
+                                      from, message->final);
     return true;
 }
 

@@ -8,8 +8,8 @@
  *     EXACT       every unit is granted by the owner. Its figures are exact, so "sold out" is never said
  * while a unit is free, and the last units go first come, first served
  *
- * Invariant at the owner, exact:   capacity == free + reserved + held everywhere + sold_all
- * so   free + held < asked   is the same as   capacity - sold_all < asked.
+ * Invariant at the owner, exact:   capacity == free + reserved + held everywhere + sold + sold_others
+ * so   free + held < asked   is the same as   capacity - sold - sold_others < asked.
  *
  * Where the shard count is 1, or a pool is small, it is exact from the start. A pool that is exact stays so
  * until the next start; a change of capacity recalls first.
@@ -91,7 +91,7 @@ pool_recall(struct shard *shard, struct event *event, uint32_t index)
     assert(event->owner == shard->settings.shard_index);
     pool->mode = POOL_RECALLING;
     pool->sliced = false;
-    pool->sold_all = pool->sold;
+    pool->sold_others = 0;
     pool->recall_awaited = 0;
     for (uint32_t i = 0; i < shard->settings.shard_count; i++) {
         if (i == shard->settings.shard_index)
@@ -136,7 +136,7 @@ pool_recalled(struct shard *shard, uint32_t from, const struct message_recalled 
     assert((pool->recall_awaited & SHARD_BIT(from)) != 0);
     pool->recall_awaited &= ~SHARD_BIT(from);
     pool->free += message->slice;
-    pool->sold_all += message->sold;
+    pool->sold_others += message->sold;
     pool->first_ms[from] = message->first_ms;
     if (pool->recall_awaited == 0)
         recall_finish(shard, pool);
@@ -160,12 +160,13 @@ pool_try(struct shard *shard, struct event *event, uint32_t index, uint32_t quan
         return STATUS_BUSY; /* an undecided hold may give them back */
     *ret_remaining = pool->free + pool->reserved;
     *ret_next_deadline_ms = next_deadline(shard, pool);
-    return pool_capacity(event, index) - pool->sold_all < asked ? STATUS_SOLDOUT : STATUS_HELDOUT;
+    return pool_capacity(event, index) - pool->sold - pool->sold_others < asked ? STATUS_SOLDOUT
+                                                                                : STATUS_HELDOUT;
 }
 
 uint32_t
 pool_take(struct shard *shard, struct event *event, uint32_t index, uint32_t quantity, uint32_t from,
-          bool final, bool sell)
+          bool final)
 {
     struct pool *pool = &event->pools[index];
     assert(pool->free >= quantity);
@@ -173,8 +174,6 @@ pool_take(struct shard *shard, struct event *event, uint32_t index, uint32_t qua
     pool->free -= quantity;
     if (!final)
         pool->reserved += quantity;
-    else if (sell && pool->mode != POOL_SLICED)
-        pool->sold_all += quantity;
     if (pool->mode != POOL_SLICED)
         return 0;
     uint32_t slice = pool_slice_size(shard, pool_capacity(event, index));
@@ -194,6 +193,7 @@ pool_settle(struct shard *shard, struct event *event, uint32_t index, uint32_t a
 {
     struct pool *pool = &event->pools[index];
     bool exact = pool->mode != POOL_SLICED;
+    bool own = from == shard->settings.shard_index; /* its books as a home say what it has sold */
     pool->first_ms[from] = first_ms;
     switch (action) {
     case SETTLE_COMMIT:
@@ -209,19 +209,22 @@ pool_settle(struct shard *shard, struct event *event, uint32_t index, uint32_t a
         pool->free += quantity;
         break;
     case SETTLE_FREE_SOLD:
-        assert(pool->sold_all >= quantity);
-        pool->sold_all -= quantity;
+        if (!own) {
+            assert(pool->sold_others >= quantity);
+            pool->sold_others -= quantity;
+        }
         pool->free += quantity;
         break;
     case SETTLE_SELL:
-        pool->sold_all += quantity;
+        if (!own)
+            pool->sold_others += quantity;
         break;
     case SETTLE_SELL_RESERVED:
         assert(pool->reserved >= quantity);
         pool->reserved -= quantity;
         /* A home whose recall is on its way counts it and tells with its slice. */
-        if (exact && (pool->recall_awaited & SHARD_BIT(from)) == 0)
-            pool->sold_all += quantity;
+        if (!own && exact && (pool->recall_awaited & SHARD_BIT(from)) == 0)
+            pool->sold_others += quantity;
         break;
     default:
         assert(action == SETTLE_MOVE);
@@ -264,11 +267,11 @@ pool_restore(struct shard *const shards[], uint32_t shard_count, uint32_t number
     struct pool *pool = &event->pools[index];
     uint32_t capacity = pool_capacity(event, index);
     uint64_t taken = 0;
-    pool->sold_all = 0;
+    pool->sold_others = 0;
     for (uint32_t i = 0; i < shard_count; i++) {
         const struct pool *home = &event_at(shards[i], number)->pools[index];
         taken += (uint64_t)home->held + home->sold;
-        pool->sold_all += home->sold;
+        pool->sold_others += i == owner ? 0 : home->sold;
         pool->first_ms[i] = pool_first_ms(shards[i], home);
     }
     assert(taken <= capacity); /* R3 */

@@ -94,7 +94,9 @@ record_hold(struct shard *shard, uint32_t slot, const struct operation *op)
     };
     struct hold *hold = hold_at(shard, slot);
     const struct unit_line *lines = hold_lines(shard, hold);
-    bool placed = op->command == COMMAND_HOLD;
+    /* A late confirm tells the whole hold: where memory is short, it may be forgotten by the time it is
+     * replayed. */
+    bool whole = op->command == COMMAND_HOLD || op->late;
     uint8_t flags = 0;
     if (op->late)
         flags |= RECORD_LATE;
@@ -108,20 +110,19 @@ record_hold(struct shard *shard, uint32_t slot, const struct operation *op)
     };
     struct bytes event = {NULL, 0};
     struct bytes user = {NULL, 0};
-    if (placed) {
+    if (whole) {
         const struct event_settings *settings = event_at(shard, hold->event)->settings;
         event = (struct bytes){settings->id, settings->id_size};
         user = user_name(shard, user_at(shard, hold->user));
         body.event_size = (uint8_t)event.size;
         body.user_size = (uint8_t)user.size;
+        body.seat_count = hold->seat_count;
         body.pool_count = hold->pool_count;
         if (op->replaced != SLAB_NONE) {
             flags |= RECORD_REPLACES;
             body.replaces = op->replaced_id;
         }
     }
-    if (placed || op->late)
-        body.seat_count = hold->seat_count;
     struct writer w = record_begin(shard, types[op->command], flags, op);
     put(&w, &body, sizeof body);
     put(&w, event.data, event.size);

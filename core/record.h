@@ -10,12 +10,10 @@
  *     EVENT_CREATED     struct event_settings and what belongs to it
  *     EVENT_CHANGED     struct record_change, then uint32 capacity for each pool
  *     HOLD_PLACED       struct record_hold, event id, user id, request id, seats, pools
- *     HOLD_CONFIRMED    struct record_hold, payment reference, request id; with RECORD_LATE: seats
- *     HOLD_EXTENDED     struct record_hold (deadline_ms: the new one), request id
- *     HOLD_RELEASED     struct record_hold, request id
- *     HOLD_CANCELLED    struct record_hold, request id
- *     HOLD_EXPIRED      struct uuid
- *     KEY_KEPT          struct record_key, packed reply: a key whose command changed nothing else
+ *     HOLD_CONFIRMED    struct record_hold, request id, payment reference; with RECORD_LATE all of
+ * HOLD_PLACED's HOLD_EXTENDED     struct record_hold (deadline_ms: the new one), request id HOLD_RELEASED
+ * struct record_hold, request id HOLD_CANCELLED    struct record_hold, request id HOLD_EXPIRED      struct
+ * uuid KEY_KEPT          struct record_key, packed reply: a key whose command changed nothing else
  *
  * A replace is one HOLD_PLACED with `replaces` set: it also releases the old hold.
  */

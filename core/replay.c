@@ -93,21 +93,15 @@ replay_leave(struct shard *home, uint32_t slot, enum hold_state state, uint64_t 
     }
 }
 
-static bool
-replay_placed(const struct replay *replay, const struct record *record)
+/* Makes the hold that a record tells in whole, held. SLAB_NONE: it does not fit this set of shards. */
+static uint32_t
+replay_make(const struct replay *replay, const struct record *record)
 {
     struct shard *home = home_of(replay, uuid_route16(&record->hold.id));
     struct event *event = event_find(home, record->event);
     uint32_t line_count = (uint32_t)record->hold.seat_count + record->hold.pool_count;
     if (event == NULL || line_count == 0 || !hold_room(home, line_count, true))
-        return false;
-    if ((record->header->flags & RECORD_REPLACES) != 0) {
-        uint32_t old = hold_find(home, &record->hold.replaces);
-        if (old == SLAB_NONE || hold_at(home, old)->state != HOLD_HELD)
-            return false;
-        replay_leave(home, old, HOLD_RELEASED, record->header->time_ms);
-        versions_note(replay, home, hold_at(home, old));
-    }
+        return SLAB_NONE;
     uint64_t hash = user_hash(home, record->user);
     uint32_t user = user_find(home, event->number, record->user, hash);
     if (user == SLAB_NONE)
@@ -137,7 +131,24 @@ replay_placed(const struct replay *replay, const struct record *record)
         lines[hold->seat_count + i] = (struct unit_line){pool.quantity, pool.pool << 26 | LINE_NODE_NONE};
     }
     hold_link(home, slot);
-    versions_note(replay, home, hold);
+    return slot;
+}
+
+static bool
+replay_placed(const struct replay *replay, const struct record *record)
+{
+    struct shard *home = home_of(replay, uuid_route16(&record->hold.id));
+    if ((record->header->flags & RECORD_REPLACES) != 0) {
+        uint32_t old = hold_find(home, &record->hold.replaces);
+        if (old == SLAB_NONE || hold_at(home, old)->state != HOLD_HELD)
+            return false;
+        replay_leave(home, old, HOLD_RELEASED, record->header->time_ms);
+        versions_note(replay, home, hold_at(home, old));
+    }
+    uint32_t slot = replay_make(replay, record);
+    if (slot == SLAB_NONE)
+        return false;
+    versions_note(replay, home, hold_at(home, slot));
     return true;
 }
 
@@ -199,11 +210,17 @@ replay_hold(const struct replay *replay, const struct record *record)
 {
     struct shard *home = home_of(replay, uuid_route16(&record->hold.id));
     uint32_t slot = hold_find(home, &record->hold.id);
+    uint64_t time_ms = record->header->time_ms;
+    bool late = (record->header->flags & RECORD_LATE) != 0;
+    if (slot == SLAB_NONE && late) {
+        slot = replay_make(replay, record);
+        if (slot == SLAB_NONE)
+            return false;
+        replay_leave(home, slot, HOLD_EXPIRED, time_ms);
+    }
     if (slot == SLAB_NONE)
         return true;
     struct hold *hold = hold_at(home, slot);
-    uint64_t time_ms = record->header->time_ms;
-    bool late = (record->header->flags & RECORD_LATE) != 0;
     enum hold_state before = HOLD_HELD;
     if (late)
         before = HOLD_EXPIRED;

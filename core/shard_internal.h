@@ -81,8 +81,8 @@ struct pool {
     uint8_t mode; /* enum pool_mode */
     uint8_t zero[2];
     uint32_t free;
-    uint32_t reserved; /* granted to undecided holds */
-    uint32_t sold_all; /* exact and recalled: sold in all shards */
+    uint32_t reserved;    /* granted to undecided holds */
+    uint32_t sold_others; /* exact and recalled: sold by the other homes */
     uint64_t recall_awaited;
     uint32_t capacity_next; /* of a change that is not yet durable */
     uint64_t *first_ms;     /* exact: earliest deadline of each shard's live holds */
@@ -492,7 +492,7 @@ enum status pool_try(struct shard *shard, struct event *event, uint32_t pool, ui
                      uint32_t asked, bool probe, uint32_t *ret_remaining, uint64_t *ret_next_deadline_ms);
 /* Takes what pool_try() granted. from: the asking shard; returns units added to that shard's slice. */
 uint32_t pool_take(struct shard *shard, struct event *event, uint32_t pool, uint32_t quantity,
-                   uint32_t from, bool final, bool sell);
+                   uint32_t from, bool final);
 void pool_settle(struct shard *shard, struct event *event, uint32_t pool, uint32_t action,
                  uint32_t quantity, uint32_t from, uint64_t first_ms);
 void pool_recall(struct shard *shard, struct event *event, uint32_t pool);

@@ -629,8 +629,9 @@ place(struct model *model, const struct placing *placing, uint32_t slot, uint64_
     for (uint32_t i = 0; i < placing->seat_count; i++) {
         struct model_seat *seat = &model->seats[request->event][placing->seats[i]];
         hold->seats[i].index = placing->seats[i];
+        /* A kept seat changes twice: the old hold's release, the new hold. */
+        seat->version += seat->holder >= 0 ? 2 : 1;
         seat->holder = (int16_t)slot;
-        seat->version++;
         hold->seats[i].version = seat->version;
     }
     for (uint32_t i = 0; i < request->pool_count; i++) {
