@@ -64,8 +64,10 @@ section_blocks(const struct event_settings *settings, uint32_t index, struct sec
     if (s->regular) {
         uint32_t rows = BLOCK_SEATS_MAX / s->row_seats;
         uint32_t count = (s->row_count + rows - 1) / rows;
-        if (section != NULL)
+        if (section != NULL) {
             section->rows_a_block = rows;
+            section->row_seats = s->row_seats;
+        }
         for (uint32_t i = 0; block_seats != NULL && i < count; i++) {
             uint32_t left = s->row_count - i * rows;
             block_seats[i] = (left < rows ? left : rows) * s->row_seats;
@@ -130,8 +132,8 @@ event_needs(const struct shard *shard, const struct event_settings *settings, ui
             bytes += 2 * aligned(sections[i].row_count * sizeof(uint16_t)) +
                      aligned(row_slot_count(sections[i].row_count) * sizeof(uint16_t));
     }
-    bytes += aligned(blocks) + aligned(blocks * sizeof(uint32_t)) + aligned(own * sizeof(struct block)) +
-             aligned(own * sizeof(struct block_summary));
+    bytes += aligned(blocks) + aligned(blocks * sizeof(struct block_place)) +
+             aligned(own * sizeof(struct block)) + aligned(own * sizeof(struct block_summary));
     *ret_bytes = bytes;
     *ret_seats = seats;
 }
@@ -156,15 +158,7 @@ event_number_free(const struct shard *shard)
 }
 
 struct event *
-event_at(const struct shard *shard, uint32_t number)
-{
-    struct event *event = shard->events.by_number[number];
-    assert(event != NULL);
-    return event;
-}
-
-static struct event *
-find_known(const struct shard *shard, struct bytes id)
+event_known(const struct shard *shard, struct bytes id)
 {
     uint64_t hash = route_hash(shard->settings.route_seed, id);
     struct index_cursor cursor = index_find(&shard->events.by_id, hash);
@@ -177,17 +171,25 @@ find_known(const struct shard *shard, struct bytes id)
     return NULL;
 }
 
+/* One event takes the whole spike: the one found last is looked at first. */
 struct event *
-event_find(const struct shard *shard, struct bytes id)
+event_find(struct shard *shard, struct bytes id)
 {
-    struct event *event = find_known(shard, id);
-    return event != NULL && event->shown ? event : NULL;
+    struct event *event = shard->events.last;
+    if (event != NULL && event->settings->id_size == id.size &&
+        memcmp(event->settings->id, id.data, id.size) == 0)
+        return event;
+    event = event_known(shard, id);
+    if (event == NULL || !event->shown)
+        return NULL;
+    shard->events.last = event;
+    return event;
 }
 
 const struct event_settings *
 event_find_settings(const void *context, struct bytes id)
 {
-    const struct event *event = find_known(context, id);
+    const struct event *event = event_known(context, id);
     return event == NULL ? NULL : event->settings;
 }
 
@@ -271,10 +273,12 @@ event_lay_blocks(struct shard *shard, struct event *event)
     uint32_t block_seats[ROWS_MAX];
     uint32_t own = 0;
     event->block_owner = take(store, event->block_count);
-    event->block_own = take(store, event->block_count * sizeof *event->block_own);
+    event->block_places = take(store, event->block_count * sizeof *event->block_places);
+    event->own_seats = store->seats + store->seats_used;
+    uint32_t seat_first = 0;
     for (uint32_t i = 0; i < event->block_count; i++) {
         event->block_owner[i] = (uint8_t)block_shard(shard, event, i);
-        event->block_own[i] = own;
+        event->block_places[i] = (struct block_place){own, 0};
         own += event->block_owner[i] == shard->settings.shard_index;
     }
     event->own_blocks = take(store, own * sizeof *event->own_blocks);
@@ -285,8 +289,11 @@ event_lay_blocks(struct shard *shard, struct event *event)
         uint32_t count = section_blocks(event->settings, i, NULL, block_seats);
         uint32_t row = 0;
         for (uint32_t k = 0; k < count; k++) {
-            if (event->block_owner[section->block_first + k] == shard->settings.shard_index)
+            if (event->block_owner[section->block_first + k] == shard->settings.shard_index) {
+                event->block_places[section->block_first + k].seat_first = seat_first;
+                seat_first += block_seats[k];
                 event_lay_block(shard, event, i, k, &row, block_seats[k]);
+            }
             for (uint32_t seats = 0; seats < block_seats[k]; row++)
                 seats += section_row_seats(event->settings, i, row);
         }
@@ -430,22 +437,6 @@ event_seat_find(const struct event *event, const struct seat_name *name, seat_re
         return false;
     *ret_ref = SEAT_REF(section, row, name->number);
     return true;
-}
-
-uint32_t
-event_seat_block(const struct event *event, seat_ref ref, uint32_t *ret_index)
-{
-    uint32_t index = SEAT_REF_SECTION(ref);
-    uint32_t row = SEAT_REF_ROW(ref);
-    const struct section *section = &event->sections[index];
-    assert(index < event->settings->section_count);
-    if (section->rows_a_block == 0) {
-        *ret_index = section->row_offset[row] + SEAT_REF_NUMBER(ref) - 1;
-        return section->block_first + section->row_block[row];
-    }
-    uint32_t row_seats = event_settings_sections(event->settings)[index].row_seats;
-    *ret_index = row % section->rows_a_block * row_seats + SEAT_REF_NUMBER(ref) - 1;
-    return section->block_first + row / section->rows_a_block;
 }
 
 struct pool_settings *

@@ -18,6 +18,14 @@
 
 #include <assert.h>
 
+/* Asks for the bucket that the next hold will go into. */
+void
+hold_prefetch(const struct shard *shard, uint16_t route)
+{
+    struct uuid next = uuid_make(shard->now_ms, shard->settings.id_seed, shard->id_counter + 1, route);
+    index_prefetch(&shard->holds_index, uuid_hash(&next));
+}
+
 uint32_t
 hold_find(const struct shard *shard, const struct uuid *id)
 {

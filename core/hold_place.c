@@ -64,7 +64,7 @@ asked_unknown_seat(struct asked *asked, const struct seat_name *name)
 }
 
 static void
-resolve(struct operation *op, const struct event *event, struct asked *asked)
+resolve(const struct shard *shard, struct operation *op, const struct event *event, struct asked *asked)
 {
     const struct command *c = asked->command;
     asked->unknown = STATUS_OK;
@@ -78,6 +78,8 @@ resolve(struct operation *op, const struct event *event, struct asked *asked)
             return;
         }
         op->seats[i].owner = (uint8_t)event_seat_owner(event, op->seats[i].ref);
+        if (op->seats[i].owner == shard->settings.shard_index)
+            event_seat_prefetch(event, op->seats[i].ref);
     }
     for (uint32_t i = 0; i < c->pool_count; i++) {
         int32_t pool = event_settings_find_pool(event->settings, c->pools[i].name);
@@ -317,20 +319,17 @@ command_hold(struct shard *shard, const struct origin *origin, const struct comm
         reply_status(shard, origin, c->type, STATUS_NOEVENT);
         return;
     }
-    uint64_t hash = user_hash(shard, c->user);
-    uint32_t user = user_find(shard, event->number, c->user, hash);
-    if (user != SLAB_NONE && user_at(shard, user)->busy != SLAB_NONE) {
-        if (!park_command_behind(shard, user, origin, c))
-            reply_status(shard, origin, c->type, STATUS_BUSY);
-        return;
-    }
     if (!operation_room(shard, false)) {
         reply_status(shard, origin, c->type, STATUS_BUSY);
         return;
     }
+    /* Four places in memory are far from each other: the user's, the seat's (resolve), the new hold's
+     * bucket. They are asked for at once and used later. */
+    uint64_t hash = user_hash(shard, c->user);
+    user_prefetch(shard, event->number, hash);
+    hold_prefetch(shard, route16(hash));
     struct operation *op = operation_take(shard, origin, c->type);
     op->event = event->number;
-    op->user = user;
     op->key_used = c->key.size > 0;
     op->route = route16(hash);
     op->key = key;
@@ -339,7 +338,15 @@ command_hold(struct shard *shard, const struct origin *origin, const struct comm
 
     struct asked asked;
     asked.command = c;
-    resolve(op, event, &asked);
+    resolve(shard, op, event, &asked);
+    op->user = user_find(shard, event->number, c->user, hash);
+    if (op->user != SLAB_NONE && user_at(shard, op->user)->busy != SLAB_NONE) {
+        bool parked = park_command_behind(shard, op->user, origin, c);
+        operation_free(shard, op);
+        if (!parked)
+            reply_status(shard, origin, c->type, STATUS_BUSY);
+        return;
+    }
     if (!place_checks(shard, op, event, &asked))
         return;
     uint32_t remembered = shard->ended_count;
@@ -406,11 +413,11 @@ place_route(struct shard *shard, struct operation *op)
         op->to_ask |= SHARD_BIT(event->owner);
         remote_pool |= event->owner != shard->settings.shard_index;
     }
-    uint32_t owners = (uint32_t)__builtin_popcountll(op->to_ask) + (op->best_count > 0);
+    bool several = (op->to_ask & (op->to_ask - 1)) != 0 || (op->best_count > 0 && op->to_ask != 0);
     /* A check of the decision itself may still fail where owners were waited for: then nothing may be
      * final. */
     bool may_fail = shard->settings.shard_count > 1 && (op->key_used || op->replaced != SLAB_NONE);
-    op->multiple = owners > 1 || remote_pool || may_fail;
+    op->multiple = several || remote_pool || may_fail;
 }
 
 void

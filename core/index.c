@@ -153,6 +153,12 @@ index_remove(struct index *index, uint64_t hash, uint32_t item)
     index->count--;
 }
 
+void
+index_prefetch(const struct index *index, uint64_t hash)
+{
+    __builtin_prefetch(&index->buckets[bucket_number(index, hash)], 1);
+}
+
 struct index_cursor
 index_find(const struct index *index, uint64_t hash)
 {

@@ -57,6 +57,9 @@ struct index_cursor {
 struct index_cursor index_find(const struct index *index, uint64_t hash);
 uint32_t index_next(struct index_cursor *cursor);
 
+/* Asks for the memory of a hash's bucket before it is needed. */
+void index_prefetch(const struct index *index, uint64_t hash);
+
 void index_check(const struct index *index);
 
 #endif

@@ -44,7 +44,7 @@ reserve_check(struct shard *shard, struct event *event, const struct message_res
 static bool
 reserve_best(struct event *event, const struct message_reserve *message, struct message_reserved *answer)
 {
-    const struct block *block = &event->own_blocks[event->block_own[message->best_block]];
+    const struct block *block = &event->own_blocks[event->block_places[message->best_block].own];
     seat_ref first;
     assert(block->number == message->best_block);
     if (!block_best(event, block, message->best_count, message->best_orphans, &first))
@@ -82,13 +82,9 @@ owner_reserve(struct shard *shard, uint32_t from, const struct message_reserve *
         answer->status = STATUS_NOADJACENT; /* somebody else was quicker: look again */
         return true;
     }
-    uint32_t action = message->sell ? SETTLE_SELL_RESERVED : SETTLE_COMMIT;
-    for (uint32_t i = 0; i < answer->seat_count; i++) {
-        seat_ref ref = answer->seats[i];
-        answer->versions[i] = seat_reserve(event, ref, message->hold, message->deadline_ms);
-        if (message->final)
-            seat_settle(event, ref, action, answer->versions[i], message->hold, message->deadline_ms);
-    }
+    for (uint32_t i = 0; i < answer->seat_count; i++)
+        answer->versions[i] = seat_take(event, answer->seats[i], message->hold, message->deadline_ms,
+                                        message->final, message->sell);
     answer->pool_count = message->pool_count;
     for (uint32_t i = 0; i < message->pool_count; i++)
         answer->slices[i] = pool_take(shard, event, message->pools[i].pool, message->pools[i].quantity,

@@ -37,12 +37,13 @@ struct writer {
     uint8_t *at;
 };
 
-static void
+static inline void
 put(struct writer *w, const void *data, size_t size)
 {
-    if (size > 0)
+    if (size > 0) {
         memcpy(w->at, data, size);
-    w->at += size;
+        w->at += size;
+    }
 }
 
 static struct writer

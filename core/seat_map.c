@@ -103,7 +103,7 @@ static struct block *
 seat_block(const struct event *event, seat_ref ref, uint32_t *ret_index)
 {
     uint32_t number = event_seat_block(event, ref, ret_index);
-    struct block *block = &event->own_blocks[event->block_own[number]];
+    struct block *block = &event->own_blocks[event->block_places[number].own];
     assert(block->number == number);
     assert(*ret_index < block->seat_count);
     return block;
@@ -133,22 +133,6 @@ seat_try(const struct shard *shard, const struct event *event, seat_ref ref, uin
     return STATUS_HELD;
 }
 
-uint32_t
-seat_reserve(struct event *event, seat_ref ref, uint32_t hold, uint64_t deadline_ms)
-{
-    uint32_t i;
-    struct block *block = seat_block(event, ref, &i);
-    assert(PLANTED(PLANT_CHECK_THEN_ACT) || bit_get(block->free, i));
-    assert(block->seats[i].version < UINT32_MAX);
-    bit_clear(block->free, i);
-    bit_set(block->reserved, i);
-    count_free(event, block, -1);
-    count_reserved(event, block, 1);
-    block->seats[i].hold = hold;
-    block->seats[i].deadline_low = (uint32_t)deadline_ms;
-    return block->seats[i].version + (PLANTED(PLANT_VERSION_NOT_RAISED) ? 0 : 1);
-}
-
 /* A deadline joins or leaves the block's held seats. */
 static void
 deadline_note(struct event *event, struct block *block, bool joins, uint64_t deadline_ms)
@@ -165,6 +149,34 @@ version_set(struct seat *seat, uint32_t version)
 {
     assert(PLANTED(PLANT_VERSION_NOT_RAISED) || version > seat->version);
     seat->version = version;
+}
+
+uint32_t
+seat_take(struct event *event, seat_ref ref, uint32_t hold, uint64_t deadline_ms, bool final, bool sell)
+{
+    uint32_t i;
+    struct block *block = seat_block(event, ref, &i);
+    struct seat *seat = &block->seats[i];
+    uint32_t version = seat->version + (PLANTED(PLANT_VERSION_NOT_RAISED) ? 0 : 1);
+    assert(PLANTED(PLANT_CHECK_THEN_ACT) || bit_get(block->free, i));
+    assert(seat->version < UINT32_MAX);
+    bit_clear(block->free, i);
+    count_free(event, block, -1);
+    seat->hold = hold;
+    seat->deadline_low = (uint32_t)deadline_ms;
+    if (!final) {
+        bit_set(block->reserved, i);
+        count_reserved(event, block, 1);
+        return version;
+    }
+    seat->version = version;
+    if (sell) {
+        bit_set(block->sold, i);
+        count_sold(event, block, 1);
+    } else {
+        deadline_note(event, block, true, deadline_ms);
+    }
+    return version;
 }
 
 /* Held or sold -> free. */
@@ -481,7 +493,7 @@ section_letters(const struct event *event, uint32_t section, uint32_t row_from, 
     for (uint32_t row = row_from; row < row_to; row++) {
         uint32_t start;
         uint32_t number = event_seat_block(event, SEAT_REF(section, row, 1), &start);
-        uint32_t own = event->block_own[number];
+        uint32_t own = event->block_places[number].own;
         if (own >= event->own_block_count || event->own_blocks[own].number != number)
             continue;
         const struct block *block = &event->own_blocks[own];

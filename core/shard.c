@@ -663,8 +663,8 @@ shard_event_count(const struct shard *shard)
 const struct event_settings *
 shard_event(const struct shard *shard, struct bytes id)
 {
-    const struct event *event = event_find(shard, id);
-    return event == NULL ? NULL : event->settings;
+    const struct event *event = event_known(shard, id);
+    return event == NULL || !event->shown ? NULL : event->settings;
 }
 
 void

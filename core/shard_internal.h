@@ -13,6 +13,8 @@
 #ifndef HOLDFAST_SHARD_INTERNAL_H
 #define HOLDFAST_SHARD_INTERNAL_H
 
+#include <assert.h>
+
 #include "core/deadline_heap.h"
 #include "core/expiry_wheel.h"
 #include "core/index.h"
@@ -94,6 +96,7 @@ struct section {
     uint32_t block_first; /* number of its first block in the event */
     uint32_t block_count;
     uint32_t rows_a_block; /* regular; else 0 */
+    uint32_t row_seats;    /* regular: of each row */
     uint16_t *row_block;   /* irregular: block of each row, counted from block_first */
     uint16_t *row_offset;  /* irregular: index of the row's first seat in its block */
     uint16_t *row_slots;   /* irregular: row + 1 by hash of its name */
@@ -104,6 +107,12 @@ struct section {
     uint32_t own_free;
     uint32_t own_reserved;
     uint32_t own_sold;
+};
+
+/* Where a block of this shard lies. */
+struct block_place {
+    uint32_t own;        /* index in own_blocks */
+    uint32_t seat_first; /* index of its first seat in own_seats */
 };
 
 struct event {
@@ -120,11 +129,12 @@ struct event {
     uint32_t own_block_count;
     uint64_t own_seat_count;
     struct section *sections;
-    uint8_t *section_slots;          /* section + 1 by hash of its name, SECTION_SLOTS of them */
-    uint8_t *block_owner;            /* shard of each block */
-    uint32_t *block_own;             /* index in own_blocks, for blocks of this shard */
-    struct block *own_blocks;        /* front to back */
-    struct block_summary *summaries; /* of own_blocks */
+    uint8_t *section_slots;           /* section + 1 by hash of its name, SECTION_SLOTS of them */
+    uint8_t *block_owner;             /* shard of each block */
+    struct block_place *block_places; /* of blocks of this shard */
+    struct seat *own_seats;           /* of own_blocks, behind each other */
+    struct block *own_blocks;         /* front to back */
+    struct block_summary *summaries;  /* of own_blocks */
     struct pool *pools;
 };
 
@@ -134,7 +144,8 @@ struct event_store {
     struct event **by_number; /* SHARDS_MAX-independent: shard_index * events_max + n */
     uint32_t *order;          /* numbers, in the order they came to this shard; shown ones only */
     struct index by_id;
-    char *bytes; /* settings and tables of all events, behind each other */
+    struct event *last; /* the one found last */
+    char *bytes;        /* settings and tables of all events, behind each other */
     struct seat *seats;
     uint64_t bytes_used; /* of bytes; bytes_kept counts also what is promised */
     uint64_t bytes_kept;
@@ -439,14 +450,47 @@ void event_show(struct shard *shard, uint32_t number);
 void event_drop(struct shard *shard, uint32_t number);
 /* A number for an event of this shard; SLAB_NONE: all are taken. */
 uint32_t event_number_free(const struct shard *shard);
-struct event *event_at(const struct shard *shard, uint32_t number);
-struct event *event_find(const struct shard *shard, struct bytes id);                 /* shown ones */
+static inline struct event *
+event_at(const struct shard *shard, uint32_t number)
+{
+    struct event *event = shard->events.by_number[number];
+    assert(event != NULL);
+    return event;
+}
+/* Shown or only kept room for. */
+struct event *event_known(const struct shard *shard, struct bytes id);
+struct event *event_find(struct shard *shard, struct bytes id);                       /* shown ones */
 const struct event_settings *event_find_settings(const void *shard, struct bytes id); /* kept ones too */
 uint32_t event_owner(const struct shard *shard, struct bytes id);
 bool event_seat_find(const struct event *event, const struct seat_name *name, seat_ref *ret_ref);
 int32_t event_section_find(const struct event *event, struct bytes name);
 /* Number of the seat's block in the event, and the seat's index in the block. */
-uint32_t event_seat_block(const struct event *event, seat_ref ref, uint32_t *ret_index);
+static inline uint32_t
+event_seat_block(const struct event *event, seat_ref ref, uint32_t *ret_index)
+{
+    uint32_t index = SEAT_REF_SECTION(ref);
+    uint32_t row = SEAT_REF_ROW(ref);
+    const struct section *section = &event->sections[index];
+    assert(index < event->settings->section_count);
+    if (section->rows_a_block == 0) {
+        *ret_index = section->row_offset[row] + SEAT_REF_NUMBER(ref) - 1;
+        return section->block_first + section->row_block[row];
+    }
+    *ret_index = row % section->rows_a_block * section->row_seats + SEAT_REF_NUMBER(ref) - 1;
+    return section->block_first + row / section->rows_a_block;
+}
+/* Asks for the memory of a seat of this shard before it is needed: its block's counts and bits, and itself.
+ */
+static inline void
+event_seat_prefetch(const struct event *event, seat_ref ref)
+{
+    uint32_t index;
+    const struct block_place *place = &event->block_places[event_seat_block(event, ref, &index)];
+    const struct block *block = &event->own_blocks[place->own];
+    __builtin_prefetch(block, 1);
+    __builtin_prefetch(&block->free[index / 64], 1);
+    __builtin_prefetch(&event->own_seats[place->seat_first + index], 1);
+}
 static inline uint32_t
 event_seat_owner(const struct event *event, seat_ref ref)
 {
@@ -464,8 +508,9 @@ void block_open(struct event *event, struct block *block);
 /* Would this seat be granted? OK, HELD, SOLD, or BUSY: reserved by a hold that is not yet decided. */
 enum status seat_try(const struct shard *shard, const struct event *event, seat_ref ref, uint32_t *ret_hold,
                      uint64_t *ret_deadline_ms);
-/* Reserves a free seat; returns the version it will have. */
-uint32_t seat_reserve(struct event *event, seat_ref ref, uint32_t hold, uint64_t deadline_ms);
+/* Takes a free seat: reserved, or with `final` held (or sold) at once; returns the version it gets. */
+uint32_t seat_take(struct event *event, seat_ref ref, uint32_t hold, uint64_t deadline_ms, bool final,
+                   bool sell);
 void seat_settle(struct event *event, seat_ref ref, uint32_t action, uint32_t version, uint32_t hold,
                  uint64_t deadline_ms);
 /* Recovery: what the seat is, and the greatest version seen. */
@@ -513,6 +558,7 @@ void owner_settle(struct shard *shard, uint32_t from, const struct message_settl
 
 /* -- user.c -- */
 uint64_t user_hash(const struct shard *shard, struct bytes name);
+void user_prefetch(const struct shard *shard, uint32_t event, uint64_t hash);
 uint32_t user_find(const struct shard *shard, uint32_t event, struct bytes name, uint64_t hash);
 /* There is room: user_room() said so. */
 uint32_t user_make(struct shard *shard, uint32_t event, struct bytes name, uint64_t hash);
@@ -539,6 +585,7 @@ hold_lines(const struct shard *shard, struct hold *hold)
         return hold->units;
     return ((struct units_extent *)slab_item(&shard->units, hold->units_more))->lines;
 }
+void hold_prefetch(const struct shard *shard, uint16_t route);
 uint32_t hold_find(const struct shard *shard, const struct uuid *id);
 /* Makes room for one more hold, forgetting the oldest ended one where need be. False: none. */
 bool hold_room(struct shard *shard, uint32_t line_count, bool new_user);

@@ -34,6 +34,12 @@ user_name(const struct shard *shard, const struct user *user)
     return (struct bytes){name, user->name_size};
 }
 
+void
+user_prefetch(const struct shard *shard, uint32_t event, uint64_t hash)
+{
+    index_prefetch(&shard->users_index, entry_hash(hash, event));
+}
+
 uint32_t
 user_find(const struct shard *shard, uint32_t event, struct bytes name, uint64_t hash)
 {
