@@ -20,7 +20,7 @@
 #define JOURNALS_MAX 64
 #define ANSWERS_MAX  65536 /* tags in flight: a ring */
 #define TEXTS        16
-#define WORDS_MAX    96
+#define WORDS_MAX    160
 
 struct message {
     struct message *next;
@@ -664,6 +664,8 @@ make_hold(struct drive *drive, struct words *words, struct command *c)
         } else if (word_is(word, "REPLACE")) {
             c->replaces = id_of(drive, next_word(words));
             c->has_replaces = true;
+        } else if (word_is(word, "REQUEST")) {
+            c->request_id = next_word(words);
         } else {
             assert_true(word_is(word, "KEY"));
             c->key = next_word(words);
