@@ -150,7 +150,7 @@ late_begin(struct shard *shard, struct operation *op)
     const struct unit_line *lines = hold_lines(shard, hold);
     const struct event *event = event_at(shard, op->event);
     struct reply *reply = reply_begin(shard, STATUS_OK, COMMAND_CONFIRM);
-    if (over_limit(shard, op, hold_units(shard, hold), reply)) {
+    if (!PLANTED(PLANT_LATE_BEYOND_LIMIT) && over_limit(shard, op, hold_units(shard, hold), reply)) {
         operation_finish_refused(shard, op, reply);
         return;
     }
@@ -226,7 +226,7 @@ extend_now(struct shard *shard, struct operation *op, uint64_t deadline_ms)
         pool_line_remove(shard, hold, &lines[i]);
         pool_line_add(shard, op->hold, &lines[i], deadline_ms);
     }
-    op->sequence = record_hold(shard, op->hold, op);
+    op->sequence = PLANTED(PLANT_EXTEND_NOT_RECORDED) ? shard->sequence : record_hold(shard, op->hold, op);
     hold_settle_owners(shard, op->hold, SETTLE_MOVE, op);
     decided(shard, op);
 }

@@ -30,9 +30,9 @@ reserve_check(struct shard *shard, struct event *event, const struct message_res
         }
     }
     for (uint32_t i = 0; i < message->pool_count; i++) {
-        enum status status = pool_try(shard, event, message->pools[i].pool, message->pools[i].quantity,
-                                      message->pools[i].asked, message->probe, &answer->remaining,
-                                      &answer->next_deadline_ms);
+        enum status status =
+            pool_try(shard, event, message->pools[i].pool, message->pools[i].quantity,
+                     message->pools[i].asked, &answer->remaining, &answer->next_deadline_ms);
         if (status != STATUS_OK) {
             answer->at = (uint8_t)(message->seat_count + i);
             return status;
@@ -66,13 +66,8 @@ owner_reserve(struct shard *shard, uint32_t from, const struct message_reserve *
     answer->pool_count = 0;
     answer->seat_count = 0;
     answer->status = reserve_check(shard, event, message, answer);
-    if (answer->status == STATUS_BUSY) {
-        if (message->probe) {
-            answer->status = STATUS_OK; /* undecided: at any rate not refused now */
-            return true;
-        }
+    if (answer->status == STATUS_BUSY)
         return !park_message(shard, from, message, sizeof *message); /* no room: BUSY is the answer */
-    }
     if (answer->status != STATUS_OK || message->probe)
         return true;
 

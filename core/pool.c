@@ -144,7 +144,7 @@ pool_recalled(struct shard *shard, uint32_t from, const struct message_recalled 
 
 enum status
 pool_try(struct shard *shard, struct event *event, uint32_t index, uint32_t quantity, uint32_t asked,
-         bool probe, uint32_t *ret_remaining, uint64_t *ret_next_deadline_ms)
+         uint32_t *ret_remaining, uint64_t *ret_next_deadline_ms)
 {
     struct pool *pool = &event->pools[index];
     if (pool->mode == POOL_SLICED) {
@@ -156,10 +156,12 @@ pool_try(struct shard *shard, struct event *event, uint32_t index, uint32_t quan
         return STATUS_BUSY;
     if (pool->free >= quantity)
         return STATUS_OK;
-    if (!probe && pool->free + (uint64_t)pool->reserved >= quantity)
+    if (pool->free + (uint64_t)pool->reserved >= quantity)
         return STATUS_BUSY; /* an undecided hold may give them back */
     *ret_remaining = pool->free + pool->reserved;
     *ret_next_deadline_ms = next_deadline(shard, pool);
+    if (PLANTED(PLANT_SOLD_OUT_TOO_SOON))
+        return STATUS_SOLDOUT;
     return pool_capacity(event, index) - pool->sold - pool->sold_others < asked ? STATUS_SOLDOUT
                                                                                 : STATUS_HELDOUT;
 }

@@ -138,7 +138,7 @@ static bool
 replay_placed(const struct replay *replay, const struct record *record)
 {
     struct shard *home = home_of(replay, uuid_route16(&record->hold.id));
-    if ((record->header->flags & RECORD_REPLACES) != 0) {
+    if ((record->header->flags & RECORD_REPLACES) != 0 && !PLANTED(PLANT_REPLACE_NOT_REPLAYED)) {
         uint32_t old = hold_find(home, &record->hold.replaces);
         if (old == SLAB_NONE || hold_at(home, old)->state != HOLD_HELD)
             return false;

@@ -352,7 +352,7 @@ run_best(uint32_t row_seats, uint32_t at, uint32_t length, uint32_t count, bool 
     uint32_t best = UINT32_MAX;
     for (uint32_t i = 0; i < candidate_count; i++) {
         uint32_t start = candidates[i];
-        if (!orphans && (start == at + 1 || start + 1 == last))
+        if (!orphans && !PLANTED(PLANT_BEST_LEAVES_ORPHANS) && (start == at + 1 || start + 1 == last))
             continue;
         int32_t twice = (int32_t)(2 * start + count) - (int32_t)row_seats;
         uint32_t distance = (uint32_t)(twice < 0 ? -twice : twice);

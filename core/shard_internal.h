@@ -534,7 +534,7 @@ void block_check(const struct shard *shard, const struct event *event, const str
 void pool_open(struct shard *shard, struct event *event, uint32_t pool);
 /* The owner's decision: OK, HELDOUT, SOLDOUT, or BUSY: ask again when something has changed. */
 enum status pool_try(struct shard *shard, struct event *event, uint32_t pool, uint32_t quantity,
-                     uint32_t asked, bool probe, uint32_t *ret_remaining, uint64_t *ret_next_deadline_ms);
+                     uint32_t asked, uint32_t *ret_remaining, uint64_t *ret_next_deadline_ms);
 /* Takes what pool_try() granted. from: the asking shard; returns units added to that shard's slice. */
 uint32_t pool_take(struct shard *shard, struct event *event, uint32_t pool, uint32_t quantity,
                    uint32_t from, bool final);
@@ -686,6 +686,24 @@ bool place_room(struct shard *shard, const struct operation *op);
 bool over_limit(struct shard *shard, const struct operation *op, uint64_t units, struct reply *reply);
 void place_return_replaced(struct shard *shard, struct operation *op);
 void late_decide(struct shard *shard, struct operation *op);
+/* The steps of placing a hold, in the files named in hold_place.c. */
+void place_next(struct shard *shard, struct operation *op);
+void place_reserve_message(const struct shard *shard, const struct operation *op,
+                           struct message_reserve *message);
+void place_ask(struct shard *shard, struct operation *op, uint32_t owner, struct message_reserve *message);
+void place_best(struct shard *shard, struct operation *op);
+void best_reserved(struct shard *shard, struct operation *op, uint32_t from,
+                   const struct message_reserved *answer);
+/* Asks every owner of the section's blocks for its look; true: all answers are here already. */
+bool place_look(struct shard *shard, struct operation *op, uint32_t section, uint32_t count);
+void place_decide(struct shard *shard, struct operation *op);
+void place_refuse(struct shard *shard, struct operation *op);
+void place_refuse_send(struct shard *shard, struct operation *op);
+void place_return_slices(struct shard *shard, struct operation *op);
+/* Is this hold the operation's user's own, live, and of exactly the seats asked? */
+bool place_is_own(const struct shard *shard, const struct operation *op, uint32_t hold);
+/* Answers with a hold that stands already: nothing changes but that a key is remembered. */
+void place_answer_own(struct shard *shard, struct operation *op, uint32_t hold);
 void place_reserved(struct shard *shard, struct operation *op, uint32_t from,
                     const struct message_reserved *answer);
 void place_looked(struct shard *shard, struct operation *op, uint32_t from,

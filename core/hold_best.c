@@ -1,0 +1,163 @@
+/*
+ * hold_best.c - seats side by side: every owner looks at the section, then the best block's owner chooses.
+ *
+ * The choice is from one look at each owner; in the meantime somebody may have been quicker, then all look
+ * again. Where nothing can be had only because seats are reserved by holds that are not decided, a hold
+ * that has nothing reserved itself waits for them; one that has might be waited for in turn, so it looks
+ * again a bounded number of times. See also: seat_map.c for the order of choices, hold_place.c.
+ */
+#include "core/shard_internal.h"
+
+#include <assert.h>
+
+#define BEST_TRIES_MAX                                                                                     \
+    64 /* looks at a section before BUSY: each failed one means that others got seats                      \
+        */
+
+static void
+best_look_message(const struct shard *shard, const struct operation *op, uint32_t section, uint32_t count,
+                  struct message_look *message)
+{
+    *message = (struct message_look){
+        .header = {.type = MESSAGE_LOOK, .operation = operation_slot(shard, op), .serial = op->serial},
+        .event = op->event,
+        .section = (uint8_t)section,
+        .best_count = (uint8_t)count,
+        .wait = op->best_wait,
+    };
+}
+
+/* Asks every owner of the section's blocks; true: all answers are here already. */
+bool
+place_look(struct shard *shard, struct operation *op, uint32_t section, uint32_t count)
+{
+    struct event *event = event_at(shard, op->event);
+    const struct section *s = &event->sections[section];
+    uint64_t owners = 0;
+    for (uint32_t i = s->block_first; i < s->block_first + s->block_count; i++)
+        owners |= SHARD_BIT(event->block_owner[i]);
+    section_look_open(&op->look);
+    for (uint32_t i = 0; i < shard->settings.shard_count; i++) {
+        if ((owners & SHARD_BIT(i)) == 0)
+            continue;
+        struct message_look message;
+        best_look_message(shard, op, section, count, &message);
+        if (i != shard->settings.shard_index) {
+            op->awaited++;
+            message_send(shard, i, &message, sizeof message);
+            continue;
+        }
+        struct message_looked own;
+        if (look_section_own(shard, i, &message, &own))
+            section_look_merge(&op->look, &own.look);
+        else
+            op->awaited++;
+    }
+    return op->awaited == 0;
+}
+
+static void best_choose(struct shard *shard, struct operation *op);
+
+void
+place_best(struct shard *shard, struct operation *op)
+{
+    op->stage = STAGE_LOOK_BEST;
+    if (!op->best_wait)
+        op->best_tries++;
+    if (place_look(shard, op, op->best_section, op->best_count))
+        best_choose(shard, op);
+}
+
+void
+place_looked(struct shard *shard, struct operation *op, uint32_t from, const struct section_look *look)
+{
+    (void)from;
+    section_look_merge(&op->look, look);
+    if (op->awaited > 0)
+        return;
+    if (op->stage == STAGE_LOOK_BEST)
+        best_choose(shard, op);
+    else
+        place_refuse_send(shard, op);
+}
+
+/* The section's free seats without those this very operation has reserved. */
+static void
+look_without_own(const struct operation *op, uint32_t section, struct section_look *look)
+{
+    for (uint32_t i = 0; i < op->seats_asked; i++) {
+        if (op->seats[i].kept || SEAT_REF_SECTION(op->seats[i].ref) != section)
+            continue;
+        assert(look->reserved > 0);
+        look->free--;
+        look->reserved--;
+    }
+}
+
+static void
+best_choose(struct shard *shard, struct operation *op)
+{
+    struct event *event = event_at(shard, op->event);
+    op->orphans = op->look.block == UINT32_MAX;
+    uint32_t block = op->orphans ? op->look.block_orphans : op->look.block;
+    if (block != UINT32_MAX) {
+        struct message_reserve message;
+        place_reserve_message(shard, op, &message);
+        message.best_orphans = op->orphans;
+        message.best_count = op->best_count;
+        message.best_section = op->best_section;
+        message.best_block = block;
+        place_ask(shard, op, event->block_owner[block], &message);
+        return;
+    }
+    look_without_own(op, op->best_section, &op->look);
+    op->refusal.rank = op->seats_asked + (uint32_t)op->pool_count;
+    op->refusal.remaining = op->look.free;
+    op->refusal.next_deadline_ms = op->look.next_deadline_ms;
+    if (op->look.free >= op->best_count) {
+        if (op->look.reserved > 0) {
+            /* Others are being decided; what they leave may be side by side. Who has nothing reserved waits
+             * for them; who has might be waited for, so it only looks again. */
+            op->best_wait = op->granted == 0;
+            if (op->best_wait || op->best_tries < BEST_TRIES_MAX) {
+                place_best(shard, op);
+                return;
+            }
+            op->refusal.status = STATUS_BUSY;
+        } else {
+            op->refusal.status = STATUS_NOADJACENT;
+        }
+    } else if (op->look.free + (uint64_t)op->look.held >= op->best_count) {
+        op->refusal.status = STATUS_HELDOUT;
+    } else {
+        op->refusal.status = STATUS_SOLDOUT;
+    }
+    place_refuse(shard, op);
+}
+
+void
+best_reserved(struct shard *shard, struct operation *op, uint32_t from,
+              const struct message_reserved *answer)
+{
+    if (answer->status != STATUS_OK) {
+        assert(answer->status == STATUS_NOADJACENT);
+        op->best_wait = false;
+        if (op->best_tries >= BEST_TRIES_MAX) {
+            op->refusal.status = STATUS_BUSY;
+            place_refuse(shard, op);
+        } else {
+            place_best(shard, op);
+        }
+        return;
+    }
+    assert(answer->seat_count == op->best_count);
+    op->granted |= SHARD_BIT(from);
+    for (uint32_t i = 0; i < answer->seat_count; i++) {
+        struct operation_seat *seat = &op->seats[op->seat_count++];
+        seat->ref = answer->seats[i];
+        seat->version = answer->versions[i];
+        seat->owner = (uint8_t)from;
+        seat->kept = false;
+    }
+    place_decide(shard, op);
+}
