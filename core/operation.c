@@ -32,7 +32,8 @@ operation_take(struct shard *shard, const struct origin *origin, enum command_ty
     op->key_used = 0;
     op->origin = *origin;
     op->user = op->hold = op->replaced = op->gather = SLAB_NONE;
-    op->seat_count = op->seats_asked = op->pool_count = op->best_count = op->best_tries = 0;
+    op->seat_count = op->seats_asked = op->pool_count = op->best_count = 0;
+    op->best_tries = 0;
     op->to_ask = op->granted = 0;
     op->awaited = 0;
     op->refusal.status = STATUS_OK;

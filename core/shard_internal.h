@@ -312,7 +312,7 @@ struct operation {
     uint8_t best_count;
     uint8_t best_section;
     bool best_wait; /* best: looks wait for seats that are being decided */
-    uint8_t best_tries;
+    uint16_t best_tries;
     uint8_t key_used;
     uint16_t route;   /* route16 of the user, who owns the key too */
     uint64_t to_ask;  /* owners not yet asked, a bit a shard */
