@@ -2,8 +2,8 @@
  * 0001-messages.c - counts the messages between four shards that one command costs: the evidence of
  * decisions 0001 and 0004. Not part of the build:
  *
- *     gcc -std=c17 -D_GNU_SOURCE -O1 -I. -Iinclude docs/decisions/0001-messages.c core/*.c -o
- * build/messages build/messages
+ *     gcc -std=c17 -D_GNU_SOURCE -I. -Iinclude -o build/messages docs/decisions/0001-messages.c \
+ *         $(find core -name '*.c') && build/messages
  *
  * The shards share one thread and one queue; records are durable as soon as nothing else is to be done.
  */
