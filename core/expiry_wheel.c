@@ -55,7 +55,10 @@ wheel_add(struct expiry_wheel *wheel, uint32_t item, uint64_t deadline_ms)
     uint32_t level = 0;
     while (level < WHEEL_LEVELS - 1 && ahead >> (SLOT_BITS * (level + 1)) != 0)
         level++;
-    assert(ahead >> (SLOT_BITS * WHEEL_LEVELS) == 0);
+    /* Beyond the last level (the sweep has not run for months): in its farthest slot, to be placed anew
+     * when that comes. */
+    if (ahead >> (SLOT_BITS * WHEEL_LEVELS) != 0)
+        tick = wheel->tick + ((uint64_t)1 << (SLOT_BITS * WHEEL_LEVELS)) - 1;
     uint32_t at = (uint32_t)(tick >> (SLOT_BITS * level)) & (WHEEL_SLOTS - 1);
     uint32_t slot = level * WHEEL_SLOTS + at;
 

@@ -30,7 +30,7 @@ struct expiry_wheel {
 void wheel_open(struct expiry_wheel *wheel, const struct slab *items, uint32_t link_offset,
                 uint64_t now_ms);
 
-/* An item may be added with a deadline that has passed; it is due at once. */
+/* An item may be added with a deadline that has passed; it is due with the next tick. */
 void wheel_add(struct expiry_wheel *wheel, uint32_t item, uint64_t deadline_ms);
 void wheel_remove(struct expiry_wheel *wheel, uint32_t item);
 

@@ -2,17 +2,15 @@
  * hold_best.c - seats side by side: every owner looks at the section, then the best block's owner chooses.
  *
  * The choice is from one look at each owner; in the meantime somebody may have been quicker, then all look
- * again. Where nothing can be had only because seats are reserved by holds that are not decided, a hold
- * that has nothing reserved itself waits for them; one that has might be waited for in turn, so it looks
- * again a bounded number of times. See also: seat_map.c for the order of choices, hold_place.c.
+ * again. Where nothing can be had only because seats are reserved by holds that are not decided, the hold
+ * waits for their end. See also: seat_map.c for the order of choices, hold_place.c.
  */
 #include "core/shard_internal.h"
 
 #include <assert.h>
 
-#define BEST_TRIES_MAX                                                                                     \
-    64 /* looks at a section before BUSY: each failed one means that others got seats                      \
-        */
+/* Looks at a section before BUSY: each failed one means that others got seats. */
+#define BEST_TRIES_MAX 1024
 
 static void
 best_look_message(const struct shard *shard, const struct operation *op, uint32_t section, uint32_t count,
@@ -98,6 +96,12 @@ static void
 best_choose(struct shard *shard, struct operation *op)
 {
     struct event *event = event_at(shard, op->event);
+    op->best_wait = false;
+    if (op->best_again) {
+        op->best_again = false;
+        place_begin(shard, op);
+        return;
+    }
     op->orphans = op->look.block == UINT32_MAX;
     uint32_t block = op->orphans ? op->look.block_orphans : op->look.block;
     if (block != UINT32_MAX) {
@@ -116,14 +120,16 @@ best_choose(struct shard *shard, struct operation *op)
     op->refusal.next_deadline_ms = op->look.next_deadline_ms;
     if (op->look.free >= op->best_count) {
         if (op->look.reserved > 0) {
-            /* Others are being decided; what they leave may be side by side. Who has nothing reserved waits
-             * for them; who has might be waited for, so it only looks again. */
-            op->best_wait = op->granted == 0;
-            if (op->best_wait || op->best_tries < BEST_TRIES_MAX) {
-                place_best(shard, op);
-                return;
-            }
-            op->refusal.status = STATUS_BUSY;
+            /* Others are being decided; what they leave may be side by side. Nobody waits for them with
+             * units in hand, or two would wait for each other: what is granted goes back, and all is asked
+             * anew. */
+            op->best_again = op->granted != 0;
+            if (op->best_again)
+                settle_granted(shard, op, SETTLE_ABORT);
+            op->granted = 0;
+            op->best_wait = true;
+            place_best(shard, op);
+            return;
         } else {
             op->refusal.status = STATUS_NOADJACENT;
         }
@@ -141,7 +147,6 @@ best_reserved(struct shard *shard, struct operation *op, uint32_t from,
 {
     if (answer->status != STATUS_OK) {
         assert(answer->status == STATUS_NOADJACENT);
-        op->best_wait = false;
         if (op->best_tries >= BEST_TRIES_MAX) {
             op->refusal.status = STATUS_BUSY;
             place_refuse(shard, op);

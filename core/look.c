@@ -43,9 +43,11 @@ look_section_own(struct shard *shard, uint32_t from, const struct message_look *
         .type = MESSAGE_LOOKED, .operation = message->header.operation, .serial = message->header.serial};
     section_look_open(&ret_answer->look);
     section_look_add(shard, event, message->section, message->best_count, &ret_answer->look);
-    const struct section_look *look = &ret_answer->look;
-    bool undecided = look->reserved > 0 && look->block_orphans == UINT32_MAX;
-    return !(message->wait && undecided && park_message(shard, from, message, sizeof *message));
+    if (!message->wait || ret_answer->look.reserved == 0)
+        return true;
+    struct message_look later = *message;
+    later.wait = false;
+    return !park_message(shard, from, &later, sizeof later);
 }
 
 /* ---- counts ---- */

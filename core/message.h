@@ -122,7 +122,7 @@ struct message_look {
     uint32_t event;
     uint8_t section;
     uint8_t best_count; /* 0: figures only */
-    bool wait; /* where nothing can be chosen while seats are reserved: answer when they are decided */
+    bool wait;          /* while seats are reserved, answer only when something has been settled */
 };
 
 struct section_look {

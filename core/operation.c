@@ -37,7 +37,7 @@ operation_take(struct shard *shard, const struct origin *origin, enum command_ty
     op->to_ask = op->granted = 0;
     op->awaited = 0;
     op->refusal.status = STATUS_OK;
-    op->replayed = op->best_wait = false;
+    op->replayed = op->best_wait = op->best_again = false;
     op->promised = true;
     shard->promised++;
     op->request_id_size = op->payment_ref_size = 0;
@@ -70,8 +70,11 @@ operation_free(struct shard *shard, struct operation *op)
 bool
 operation_room(const struct shard *shard, bool ends_something)
 {
-    uint32_t keep = ends_something ? 0 : shard->settings.operations_max / 8;
-    return slab_left(&shard->operations) > keep && pending_room(shard, 1) && record_room(shard, 2048);
+    const struct shard_settings *s = &shard->settings;
+    uint32_t keep = ends_something ? 0 : s->operations_max / 8;
+    uint64_t keep_bytes = ends_something ? 0 : s->batch_bytes_max / 8;
+    return slab_left(&shard->operations) > keep && pending_room(shard, keep + 1) &&
+           record_room(shard, 2048 + keep_bytes);
 }
 
 void

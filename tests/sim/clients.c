@@ -207,7 +207,9 @@ ask_change(const struct scenario *scenario, const struct model *model, struct ra
         uint32_t capacity = event->capacity[pool];
         request->pool_count = 1;
         request->pools[0].pool = random_chance(random, 4) ? -1 : (int8_t)pool;
-        request->pools[0].quantity = random_between(random, capacity / 2 + 1, capacity + capacity / 2 + 3);
+        /* Also below what is taken, which has to be refused. */
+        uint32_t least = random_chance(random, 3) ? 1 : capacity / 2 + 1;
+        request->pools[0].quantity = random_between(random, least, capacity + capacity / 2 + 3);
     } else {
         request->has_status = true;
         request->status = EVENT_OPEN;
