@@ -13,32 +13,28 @@
 
 #define PLANTED(bug) (HOLDFAST_PLANT == (bug))
 
-/* clang-format off: one bug a line, for tests/sim/plants */
-#define PLANT_NONE            0
-#define PLANT_EARLY_BY_A_TICK 1 /* expiry_wheel.c: a hold ends a tick before its deadline */
-#define PLANT_CHECK_THEN_ACT                                                                               \
-    2 /* owner.c: only the first of several seats is checked before all are taken */
-#define PLANT_VERSION_NOT_RAISED  3 /* seat_map.c: a new hold gives the seat its old version */
-#define PLANT_RECALLED_STILL_SOLD 4 /* pool.c: a recalled slice is still sold from */
-#define PLANT_KEY_FORGOTTEN       5 /* operation.c: an idempotency key is not remembered */
-#define PLANT_LIMIT_PER_REQUEST   6 /* hold_place.c: the limit counts one request's units only */
-#define PLANT_REPLACE_FREES_KEPT  7 /* hold_decide.c: a replace gives back the seats it keeps */
-#define PLANT_CONFIRM_OVERDUE     8 /* hold_end.c: what is overdue but not swept is confirmed */
-#define PLANT_EXTEND_BEYOND_CAP   9 /* hold_end.c: an extension has no cap */
-#define PLANT_ANSWER_BEFORE_DURABLE                                                                        \
-    10 /* operation.c: units return, answers leave before the record is durable */
-#define PLANT_RETURN_BEFORE_DURABLE                                                                        \
-    11 /* shard.c: an expired hold's units return before its record is durable */
-#define PLANT_VERSION_RESET        12 /* replay.c: ended holds' versions are lost over a restart */
-#define PLANT_REPLACE_NOT_REPLAYED 13 /* replay.c: a replace leaves the old hold alive after a restart */
-#define PLANT_EXTEND_NOT_RECORDED  14 /* hold_end.c: an extension leaves no record */
-#define PLANT_LATE_BEYOND_LIMIT    15 /* hold_end.c: a late confirm does not look at the limit */
-#define PLANT_ABORT_FORGOTTEN                                                                              \
-    16 /* hold_refuse.c: a refused hold of several owners leaves units reserved                            \
-        */
-#define PLANT_BEST_LEAVES_ORPHANS 17 /* seat_map.c: best seats do not mind an orphan beside them */
-#define PLANT_CAPACITY_UNCHECKED  18 /* event_change.c: a capacity may fall below what is held and sold */
-#define PLANT_SOLD_OUT_TOO_SOON   19 /* pool.c: sold out is said while held units may come back */
+/* One bug a line, for tests/sim/plants. */
+/* clang-format off */
+#define PLANT_NONE                  0
+#define PLANT_EARLY_BY_A_TICK       1  /* expiry_wheel.c: a hold ends a tick before its deadline */
+#define PLANT_CHECK_THEN_ACT        2  /* owner.c: only the first of several seats is checked before all are taken */
+#define PLANT_VERSION_NOT_RAISED    3  /* seat_map.c: a new hold gives the seat its old version */
+#define PLANT_RECALLED_STILL_SOLD   4  /* pool.c: a recalled slice is still sold from */
+#define PLANT_KEY_FORGOTTEN         5  /* operation.c: an idempotency key is not remembered */
+#define PLANT_LIMIT_PER_REQUEST     6  /* hold_place.c: the limit counts one request's units only */
+#define PLANT_REPLACE_FREES_KEPT    7  /* hold_decide.c: a replace gives back the seats it keeps */
+#define PLANT_CONFIRM_OVERDUE       8  /* hold_end.c: what is overdue but not swept is confirmed */
+#define PLANT_EXTEND_BEYOND_CAP     9  /* hold_end.c: an extension has no cap */
+#define PLANT_ANSWER_BEFORE_DURABLE 10 /* operation.c: units return, answers leave before the record is durable */
+#define PLANT_RETURN_BEFORE_DURABLE 11 /* shard.c: an expired hold's units return before its record is durable */
+#define PLANT_VERSION_RESET         12 /* replay.c: ended holds' versions are lost over a restart */
+#define PLANT_REPLACE_NOT_REPLAYED  13 /* replay.c: a replace leaves the old hold alive after a restart */
+#define PLANT_EXTEND_NOT_RECORDED   14 /* hold_end.c: an extension leaves no record */
+#define PLANT_LATE_BEYOND_LIMIT     15 /* hold_end.c: a late confirm does not look at the limit */
+#define PLANT_ABORT_FORGOTTEN       16 /* hold_refuse.c: a refused hold of several owners leaves units reserved */
+#define PLANT_BEST_LEAVES_ORPHANS   17 /* seat_map.c: best seats do not mind an orphan beside them */
+#define PLANT_CAPACITY_UNCHECKED    18 /* event_change.c: a capacity may fall below what is held and sold */
+#define PLANT_SOLD_OUT_TOO_SOON     19 /* pool.c: sold out is said while held units may come back */
 /* clang-format on */
 
 #endif

@@ -208,7 +208,7 @@ ask_change(const struct scenario *scenario, const struct model *model, struct ra
         request->pool_count = 1;
         request->pools[0].pool = random_chance(random, 4) ? -1 : (int8_t)pool;
         /* Also below what is taken, which has to be refused. */
-        uint32_t least = random_chance(random, 3) ? 1 : capacity / 2 + 1;
+        uint32_t least = random_chance(random, 30) ? 1 : capacity / 2 + 1;
         request->pools[0].quantity = random_between(random, least, capacity + capacity / 2 + 3);
     } else {
         request->has_status = true;
