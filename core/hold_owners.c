@@ -45,7 +45,8 @@ place_route(struct shard *shard, struct operation *op)
     bool several = (op->to_ask & (op->to_ask - 1)) != 0 || (op->best_count > 0 && op->to_ask != 0);
     /* A check of the decision itself may still fail where owners were waited for: then nothing may be
      * final. */
-    bool may_fail = shard->settings.shard_count > 1 && (op->key_used || op->replaced != SLAB_NONE);
+    bool waited = shard->settings.shard_count > 1 || op->stage == STAGE_AGAIN;
+    bool may_fail = waited && (op->key_used || op->replaced != SLAB_NONE);
     op->multiple = several || remote_pool || may_fail;
 }
 

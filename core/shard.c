@@ -17,8 +17,13 @@
 
 #include <assert.h>
 
-#define FORGET_BATCH     64
-#define PACKED_REPLY_MAX 640 /* a reply but HOLDS, packed, with its header */
+#define FORGET_BATCH 64
+/* What one operation has on its way to one shard at most: an answer, two reserves or looks, two settles. */
+#define OPERATION_BYTES 2560
+
+static_assert(640 + 2 * sizeof(struct message_reserved) + 2 * sizeof(struct message_settle) + 5 * 16 <=
+                  OPERATION_BYTES,
+              "with the entries of the outbox");
 
 /* ---- opening ---- */
 
@@ -37,7 +42,7 @@ outbox_bytes(const struct shard_settings *s)
     if (s->shard_count == 1)
         return 0;
     uint64_t answers =
-        (uint64_t)s->operations_max * PACKED_REPLY_MAX + gather_count(s) * sizeof(struct message_mapped);
+        (uint64_t)s->operations_max * OPERATION_BYTES + gather_count(s) * sizeof(struct message_mapped);
     return 2 * answers + 4 * (uint64_t)MESSAGE_SIZE_MAX;
 }
 
