@@ -665,6 +665,29 @@ test_nothing_before_it_is_durable(struct drive *drive)
     drive_check(drive);
 }
 
+/* A replace that waits for its user's own seat, and whose old hold ends meanwhile, is refused with nothing
+ * taken. */
+static void
+test_replace_that_waited_too_long(struct drive *drive)
+{
+    create_hall(drive);
+    expect(drive, "OK new held A/1/1:1 in=300000", "a = HOLD e u1 SEAT A/1/1");
+    expect(drive, "OK new held A/2/1:1 in=1000", "b = HOLD e u1 SEAT A/2/1 TTL 1");
+    drive_disk(drive, false);
+    uint32_t release = submit(drive, 0, "RELEASE a u1");
+    uint32_t replace = submit(drive, 0, "HOLD e u1 SEAT A/1/1 REPLACE b");
+    drive_run(drive);
+    assert_null(answer(drive, replace));
+    drive_pass(drive, 1500);
+    drive_disk(drive, true);
+    drive_run(drive);
+    assert_non_null(answer(drive, release));
+    assert_string_equal(answer(drive, replace), "EXPIRED");
+    drive_sweep(drive);
+    drive_check(drive);
+    expect(drive, "OK new held A/1/1:3 in=300000", "HOLD e u2 SEAT A/1/1");
+}
+
 #define BOTH(test) DRIVE_PLAN(test, 1), DRIVE_PLAN(test, 3)
 
 int
@@ -697,6 +720,7 @@ main(void)
         BOTH(test_pool_to_the_last_unit),
         BOTH(test_all_at_once),
         BOTH(test_nothing_before_it_is_durable),
+        BOTH(test_replace_that_waited_too_long),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
