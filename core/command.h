@@ -177,7 +177,7 @@ struct reply {
     bool replayed;             /* the answer of an idempotency key's first use */
     uint16_t figures;          /* enum figure */
     uint8_t unit_size;
-    char unit[SEAT_TEXT_SIZE_MAX];
+    char unit[UNIT_TEXT_SIZE_MAX];
     uint64_t remaining;
     uint64_t next_deadline_ms; /* times are absolute; the encoders make *_in_ms, never below 0 */
     struct uuid own;

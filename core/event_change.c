@@ -232,7 +232,7 @@ command_event_set(struct shard *shard, const struct origin *origin, const struct
 {
     struct event *event = event_find(shard, c->event);
     if (event == NULL) {
-        reply_status(shard, origin, c->type, STATUS_NOEVENT);
+        reply_noevent(shard, origin, c);
         return;
     }
     if (!room_everywhere(shard)) {

@@ -372,7 +372,7 @@ command_holds(struct shard *shard, const struct origin *origin, const struct com
 {
     struct event *event = event_find(shard, c->event);
     if (event == NULL) {
-        reply_status(shard, origin, c->type, STATUS_NOEVENT);
+        reply_noevent(shard, origin, c);
         return;
     }
     uint8_t *packed = shard->packed;

@@ -307,7 +307,7 @@ command_hold(struct shard *shard, const struct origin *origin, const struct comm
     if (key_answered(shard, origin, c, c->user, &key, &fingerprint))
         return;
     if (event == NULL) {
-        reply_status(shard, origin, c->type, STATUS_NOEVENT);
+        reply_noevent(shard, origin, c);
         return;
     }
     if (!operation_room(shard, false)) {

@@ -171,7 +171,7 @@ command_event_get(struct shard *shard, const struct origin *origin, const struct
     else if (c->event_index < shard->events.shown)
         event = event_at(shard, shard->events.order[c->event_index]);
     if (event == NULL) {
-        reply_status(shard, origin, c->type, STATUS_NOEVENT);
+        reply_noevent(shard, origin, c);
         return;
     }
     struct message_count message = {.header = {.type = MESSAGE_COUNT, .size = sizeof message},
@@ -264,7 +264,7 @@ command_seats(struct shard *shard, const struct origin *origin, const struct com
     const struct event *event = event_find(shard, c->event);
     assert(origin->shard == shard->settings.shard_index);
     if (event == NULL) {
-        reply_status(shard, origin, c->type, STATUS_NOEVENT);
+        reply_noevent(shard, origin, c);
         return;
     }
     int32_t section = event_section_find(event, c->section);

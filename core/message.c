@@ -143,7 +143,7 @@ struct reply_figures {
     struct uuid own;
     uint32_t largest_run;
     uint8_t unit_size;
-    char unit[SEAT_TEXT_SIZE_MAX];
+    char unit[UNIT_TEXT_SIZE_MAX];
     char field[REPLY_FIELD_SIZE_MAX];
     char expected[REPLY_EXPECTED_SIZE_MAX];
 };

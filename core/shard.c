@@ -293,6 +293,17 @@ reply_status(struct shard *shard, const struct origin *origin, enum command_type
     reply_send(shard, origin, reply_begin(shard, status, command), 0);
 }
 
+void
+reply_noevent(struct shard *shard, const struct origin *origin, const struct command *c)
+{
+    struct reply *reply = reply_begin(shard, STATUS_NOEVENT, c->type);
+    assert(c->event.size <= UNIT_TEXT_SIZE_MAX);
+    reply->figures = FIGURE_UNIT;
+    reply->unit_size = (uint8_t)c->event.size;
+    memcpy(reply->unit, c->event.data, c->event.size);
+    reply_send(shard, origin, reply, 0);
+}
+
 bool
 key_answered(struct shard *shard, const struct origin *origin, const struct command *c, struct bytes owner,
              struct key_hash *ret_key, struct key_hash *ret_fingerprint)

@@ -755,6 +755,8 @@ struct reply *reply_begin(struct shard *shard, enum status status, enum command_
 /* An answer too long for an operation, kept as a message until its sequence is durable. */
 void reply_when_durable(struct shard *shard, const struct origin *origin, const struct reply *reply,
                         uint64_t sequence);
+/* No such event: named as it was asked for. */
+void reply_noevent(struct shard *shard, const struct origin *origin, const struct command *command);
 void reply_status(struct shard *shard, const struct origin *origin, enum command_type command,
                   enum status status);
 void message_send(struct shard *shard, uint32_t to, void *message, uint32_t size);

@@ -437,8 +437,14 @@ scenario_answer(const struct scenario *scenario, const struct reply *reply, stru
     answer->created = reply->created;
     answer->replayed = reply->replayed;
     answer->figures = reply->figures;
-    assert(reply->unit_size < sizeof answer->unit);
-    memcpy(answer->unit, reply->unit, reply->unit_size);
+    if (reply->status == STATUS_NOEVENT) {
+        /* It names the event that was asked for, which the model does not predict. */
+        assert(reply->figures == FIGURE_UNIT);
+        answer->figures = 0;
+    } else if ((reply->figures & FIGURE_UNIT) != 0) {
+        assert(reply->unit_size < sizeof answer->unit);
+        memcpy(answer->unit, reply->unit, reply->unit_size);
+    }
     memcpy(answer->field, reply->field, sizeof answer->field);
     answer->field[sizeof answer->field - 1] = '\0';
     answer->remaining = reply->remaining;

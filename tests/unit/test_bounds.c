@@ -91,7 +91,7 @@ test_events_max(struct drive *drive)
     expect(drive, "BUSY", "CREATE one-more POOL p 1");
     expect(drive, "OK e3 open 1=1+0+0 p 1=1+0+0", "CREATE e3 POOL p 1"); /* what is there is there */
     expect(drive, "EXISTS", "CREATE e3 POOL p 2");
-    expect(drive, "NOEVENT", "GET one-more");
+    expect(drive, "NOEVENT unit=one-more", "GET one-more");
     expect(drive, "OK new held p*1 in=300000", "HOLD e19 u POOL p 1");
     drive_restart(drive, 2);
     expect(drive, "BUSY", "CREATE one-more POOL p 1");
@@ -108,13 +108,13 @@ test_seats_max(void **state)
     for (uint32_t shards = 1; shards <= 3; shards += 2) {
         struct drive *drive = drive_open(shards, &settings);
         expect(drive, "BUSY", "CREATE big SECTION A 40 100");
-        expect(drive, "NOEVENT", "GET big");
+        expect(drive, "NOEVENT unit=big", "GET big");
         assert_true(is_ok(ask(drive, "CREATE e SECTION A 9 100")));
         uint32_t made = 0;
         while (is_ok(ask(drive, "CREATE e%u SECTION A 1 100", made)) && made < 50)
             made++;
         assert_in_range(made, 1, 10 * shards); /* 1,000 seats a shard */
-        expect(drive, "NOEVENT", "GET e%u", made);
+        assert_memory_equal(ask(drive, "GET e%u", made), "NOEVENT", 7);
         expect(drive, "OK new p open 5=5+0+0 p 5=5+0+0", "CREATE p POOL p 5"); /* pools have no seats */
         expect(drive, "OK new held A/9/100:1 in=300000", "HOLD e u SEAT A/9/100");
         drive_restart(drive, shards);
@@ -145,7 +145,7 @@ test_event_bytes_max(void **state)
         made = 0; /* events_max came first: the sizes of this test are wrong */
     assert_true(made > 0);
     expect(drive, "BUSY", "%s", line);
-    expect(drive, "NOEVENT", "GET %cig", 'a' + (int)made);
+    assert_memory_equal(ask(drive, "GET %cig", 'a' + (int)made), "NOEVENT", 7);
     line[7] = 'a';
     assert_true(is_ok(ask(drive, "%s", line)));
     drive_close(drive);

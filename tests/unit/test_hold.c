@@ -27,11 +27,11 @@ test_create_again_is_the_same_or_exists(struct drive *drive)
     expect(drive, "OK e open 43=43+0+0 A 20=20+0+0 B 5=5+0+0 BOX 5=5+0+0 ga 10=10+0+0 vip 3=3+0+0", HALL);
     expect(drive, "EXISTS", "CREATE e SECTION A 2 10 HOLD 300 HOLDMAX 900");
     expect(drive, "EXISTS", HALL " LIMIT 5");
-    expect(drive, "NOEVENT", "GET f");
-    expect(drive, "NOEVENT", "HOLD f u1 SEAT A/1/1");
-    expect(drive, "NOEVENT", "SEATS f A");
-    expect(drive, "NOEVENT", "HOLDS f u1");
-    expect(drive, "NOEVENT", "SET f status paused");
+    expect(drive, "NOEVENT unit=f", "GET f");
+    expect(drive, "NOEVENT unit=f", "HOLD f u1 SEAT A/1/1");
+    expect(drive, "NOEVENT unit=f", "SEATS f A");
+    expect(drive, "NOEVENT unit=f", "HOLDS f u1");
+    expect(drive, "NOEVENT unit=f", "SET f status paused");
     expect(drive, "OK FFFFFFFFFF/FFFFFFFFFF", "SEATS e A");
     expect(drive, "OK FFF/FF", "SEATS e BOX");
     expect(drive, "NOSEAT unit=C", "SEATS e C");
