@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -31,6 +32,7 @@ SECTIONS, ROWS, SEATS = 10, 1000, 1000  # ten million seats, so that nearly ever
 SEAT = f"{{0-{SECTIONS - 1}}}/{{1-{ROWS}}}/{{1-{SEATS}}}"
 USER = "u{0-9999999}"
 IDLE = 10000
+WARM_HOLDS = 1000000  # placed and ended before anything is measured
 
 # What is compared: name as the project's aims have it, figure, rival's figure, aim
 RATIOS = [
@@ -112,7 +114,7 @@ class Bench:
     def holdfast(self, durability, event=True):
         http, resp, path = free_port(), free_port(), self.directory()
         argv = [self.binary, "serve", "--data", path / "data", "--http", f"127.0.0.1:{http}",
-                "--resp", f"127.0.0.1:{resp}", "--shards", 1, "--durability", durability]
+                "--resp", f"127.0.0.1:{resp}", "--shards", 1, "--durability", durability, "--core.ended_seconds", 1]
         with running(argv, resp, path / "log") as child:
             if event:
                 sections = [word for i in range(SECTIONS) for word in ("SECTION", i, ROWS, SEATS)]
@@ -188,23 +190,47 @@ class Bench:
         self.note(name, figures["answers"] / figures["us"] * 1e6)
         self.note(f"{name}, p99 us", figures["p99_us"])
 
+    def load(self, port, requests, *words):
+        """Requests that are not measured."""
+        command_output([self.binary, "load", "raw", "--resp", f"127.0.0.1:{port}", "--connections", CONNECTIONS, "--pipeline", 16,
+                        "--seconds", 120, "--requests", requests, "--seed", random.getrandbits(40), "--json", "--", *words], 180)
+
+    def warm(self, http, resp):
+        """Places holds that expire at once and waits until they are forgotten, so that what is measured next finds its memory
+        touched. Pings keep the loop turning meanwhile: some holds are forgotten in each turn."""
+        self.load(resp, self.options.warm_holds, "HOLD", "bench", USER, "SEAT", SEAT, "TTL", 1)
+        for _ in range(100):
+            self.load(resp, 300000, "PING")
+            with urllib.request.urlopen(f"http://127.0.0.1:{http}/metrics", timeout=10) as answer:
+                known = re.findall(r"^holdfast_holds{.*} (\d+)$", answer.read().decode(), re.M)
+            if known and not any(map(int, known)):
+                return
+        fail("the holds of the warm-up were not forgotten")
+
     # ---- measurements ----
 
     def group_resp(self):
+        hold = ("HOLD", "bench", USER, "SEAT", SEAT)
+        with self.holdfast("memory") as (child, _, resp):
+            self.raw("holdfast memory HOLD, first touch", resp, child.pid, 16, *hold)
         for durability in ("memory", "journal"):
             for pipeline in (16, 1):
-                with self.holdfast(durability) as (child, _, resp):
+                with self.holdfast(durability) as (child, http, resp):
+                    self.warm(http, resp)
                     if durability == "memory":
                         self.raw("holdfast memory PING", resp, child.pid, pipeline, "PING", refusals=())
-                    self.raw(f"holdfast {durability} HOLD", resp, child.pid, pipeline, "HOLD", "bench", USER, "SEAT", SEAT)
+                    self.raw(f"holdfast {durability} HOLD", resp, child.pid, pipeline, *hold)
 
     def group_redis(self):
         for pipeline in (16, 1):
             with self.redis() as (child, port):
-                self.raw("redis PING", port, child.pid, pipeline, "PING", refusals=())
                 script = self.cli(port, "SCRIPT", "LOAD", (HERE / "hold_seat.lua").read_text())
-                self.raw("redis Lua hold", port, child.pid, pipeline, "EVALSHA", script, 3, "seats", "deadlines", "users", SEAT, USER,
-                         int(time.time() * 1000) + 3600000, 1000000)
+                hold = ("EVALSHA", script, 3, "seats", "deadlines", "users", SEAT, USER, int(time.time() * 1000) + 3600000, 1000000)
+                self.load(port, self.options.warm_holds, *hold)
+                if self.cli(port, "DEL", "seats", "deadlines", "users") != "3":
+                    fail("redis: the holds of the warm-up were not there")
+                self.raw("redis PING", port, child.pid, pipeline, "PING", refusals=())
+                self.raw("redis Lua hold", port, child.pid, pipeline, *hold)
 
     def group_tools(self):
         for pipeline in (16, 1):
@@ -215,7 +241,8 @@ class Bench:
                 self.redis_benchmark("redis PING", port, pipeline, "PING")
 
     def group_http(self):
-        with self.holdfast("memory") as (child, http, _):
+        with self.holdfast("memory") as (child, http, resp):
+            self.warm(http, resp)
             self.wrk("holdfast memory HTTP hold", http, child.pid)
         with self.nginx() as (child, port):
             self.wrk("nginx return 200", port, child.pid)
@@ -288,6 +315,7 @@ def main():
     options = parser.parse_args()
     if options.quick:
         options.repeats, options.seconds = 1, 1
+    options.warm_holds = WARM_HOLDS // 10 if options.quick else WARM_HOLDS
     chosen = options.only.split(",")
     if not set(chosen) <= set(groups) or options.repeats < 1 or options.seconds < 1:
         parser.error(f"expected groups among {','.join(groups)}, and repeats and seconds above 0")
