@@ -7,6 +7,7 @@
  *
  * See also: event_settings.h for the draft of an event, which works the same way.
  */
+#include "core/route.h"
 #include "net/codec_internal.h"
 
 #include <assert.h>
@@ -41,7 +42,7 @@ const char *
 command_hold_id(struct command *command, struct bytes id, const char **ret_expected)
 {
     *ret_expected = expected_uuid;
-    return uuid_text_parse(id, &command->hold) ? NULL : "hold";
+    return uuid_parse(id, &command->hold) ? NULL : "hold";
 }
 
 const char *
@@ -49,7 +50,7 @@ command_replaces(struct command *command, struct bytes id, const char **ret_expe
 {
     *ret_expected = expected_uuid;
     command->has_replaces = true;
-    return uuid_text_parse(id, &command->replaces) ? NULL : "replaces";
+    return uuid_parse(id, &command->replaces) ? NULL : "replaces";
 }
 
 const char *

@@ -55,8 +55,6 @@ char *put_http_date(char *at, uint64_t ms);
 
 /* Decimal, no sign but a minus, no leading zero: the only text of its number. */
 bool integer_parse(struct bytes text, int64_t *ret_value);
-/* 36 characters of a UUIDv7 (RFC 9562), capitals accepted. */
-bool uuid_text_parse(struct bytes text, struct uuid *ret_uuid);
 bool rfc3339_parse(struct bytes text, int64_t *ret_ms);
 /* Value of a hexadecimal digit, or -1. */
 int hex_digit(char c);

@@ -207,30 +207,6 @@ hex_digit(char c)
     return -1;
 }
 
-bool
-uuid_text_parse(struct bytes text, struct uuid *ret_uuid)
-{
-    if (text.size != UUID_TEXT_SIZE)
-        return false;
-    struct uuid uuid;
-    uint32_t at = 0;
-    for (uint32_t i = 0; i < sizeof uuid.byte; i++) {
-        if (i == 4 || i == 6 || i == 8 || i == 10)
-            if (text.data[at++] != '-')
-                return false;
-        int high = hex_digit(text.data[at++]);
-        int low = hex_digit(text.data[at++]);
-        if (high < 0 || low < 0)
-            return false;
-        uuid.byte[i] = (uint8_t)(high << 4 | low);
-    }
-    assert(at == UUID_TEXT_SIZE);
-    if (uuid.byte[6] >> 4 != 7 || uuid.byte[8] >> 6 != 2)
-        return false;
-    *ret_uuid = uuid;
-    return true;
-}
-
 /* `count` digits at *position, which moves past them; -1 where they are not there. */
 static int64_t
 digits_take(struct bytes text, uint32_t *position, uint32_t count)
