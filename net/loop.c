@@ -106,8 +106,9 @@ open_shard(struct loop *loop)
     loop->shard_memory = reserve(loop->shard_memory_size);
     if (loop->shard_memory == NULL)
         return -ENOMEM;
-    /* A hold touches places far apart: with pages of 4 KiB each of them costs a walk through the page tables,
-     * too, twice as long in a virtual machine. Only advice: where it is refused, all works the same. */
+    /* A hold touches places far apart: with pages of 4 KiB each of them costs a walk through the page
+     * tables, too, twice as long in a virtual machine. Only advice: where it is refused, all works the
+     * same. */
     (void)madvise(loop->shard_memory, loop->shard_memory_size, MADV_HUGEPAGE);
     loop->shard = shard_open(loop->shard_memory, &shard_settings, &host, loop->now_ms);
     return 0;
