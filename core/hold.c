@@ -59,7 +59,7 @@ hold_remember(struct shard *shard, uint32_t slot)
 {
     struct hold *hold = hold_at(shard, slot);
     assert((hold->flags & HOLD_ENDED_LIST) == 0);
-    hold->flags = HOLD_ENDED_LIST;
+    hold->flags = (uint8_t)((hold->flags & ~HOLD_RETURNING) | HOLD_ENDED_LIST);
     hold->wheel.next = SLAB_NONE;
     hold->wheel.prev = shard->ended_last;
     if (shard->ended_last == SLAB_NONE)
@@ -100,7 +100,7 @@ forget_oldest(struct shard *shard)
     for (uint32_t tries = 0; slot != SLAB_NONE && tries < 16; tries++) {
         struct hold *hold = hold_at(shard, slot);
         uint32_t next = hold->wheel.next;
-        if (user_at(shard, hold->user)->busy == SLAB_NONE) {
+        if (user_at(shard, hold->user)->busy == SLAB_NONE && (hold->flags & HOLD_TELLING) == 0) {
             hold_forget(shard, slot);
             return true;
         }
@@ -127,7 +127,7 @@ hold_forget_old(struct shard *shard, uint32_t budget)
         const struct hold *hold = hold_at(shard, shard->ended_first);
         if (hold->ended_ms + shard->settings.ended_ms > shard->now_ms)
             break;
-        if (user_at(shard, hold->user)->busy != SLAB_NONE)
+        if (user_at(shard, hold->user)->busy != SLAB_NONE || (hold->flags & HOLD_TELLING) != 0)
             break; /* by and by */
         hold_forget(shard, shard->ended_first);
     }

@@ -51,7 +51,8 @@ hold_for(struct shard *shard, const struct origin *origin, const struct command 
         }
         reply_status(shard, origin, c->type, STATUS_BUSY);
         return SLAB_NONE;
-    } else if ((hold->flags & HOLD_RETURNING) != 0 && (hold->state != HOLD_EXPIRED || c->late)) {
+    } else if ((hold->flags & HOLD_TELLING) != 0 ||
+               ((hold->flags & HOLD_RETURNING) != 0 && (hold->state != HOLD_EXPIRED || c->late))) {
         parked = park_command(shard, origin, c);
     } else {
         return slot;

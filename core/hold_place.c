@@ -278,6 +278,15 @@ place_checks(struct shard *shard, struct operation *op, const struct event *even
         else if (reply->status != STATUS_OK)
             own = own_same_scan(shard, op);
     }
+    uint32_t touched = own != SLAB_NONE ? own : replaced;
+    if (touched != SLAB_NONE && (hold_at(shard, touched)->flags & HOLD_TELLING) != 0) {
+        bool parked = park_command(shard, &op->origin, c);
+        struct origin origin = op->origin;
+        operation_free(shard, op);
+        if (!parked)
+            reply_status(shard, &origin, c->type, STATUS_BUSY);
+        return false;
+    }
     if (own != SLAB_NONE) {
         place_answer_own(shard, op, own);
         return false;

@@ -105,15 +105,35 @@ holder_check(const struct shard *shard, struct operation *op)
         op->refusal.holder = slot;
 }
 
-/* Is the refused seat on its way back from a hold of this same user, one that has ended? */
-static bool
-own_is_returning(const struct shard *shard, const struct operation *op)
+/* Is the refused seat in a hold of this same user that owners have not yet been told everything of? Then
+ * the hold's flags that say so; 0: no. */
+static uint8_t
+own_unsettled(const struct shard *shard, const struct operation *op)
 {
     if (op->refusal.status != STATUS_HELD || op->refusal.holder >= shard->holds.fresh)
-        return false;
+        return 0;
     struct hold *hold = hold_at(shard, op->refusal.holder);
-    return hold->state != 0 && (hold->flags & HOLD_RETURNING) != 0 && hold->user == op->user &&
-           hold_has_seat(shard, hold, op->seats[op->refusal.rank].ref);
+    if (hold->state == 0 || hold->user != op->user ||
+        !hold_has_seat(shard, hold, op->seats[op->refusal.rank].ref))
+        return 0;
+    return hold->flags & (HOLD_RETURNING | HOLD_TELLING);
+}
+
+/* Asks all owners once more: when the hold's end is durable, its seats come back; when owners have
+ * acknowledged, its own answer may be given. False: no room to wait. */
+static bool
+ask_again(struct shard *shard, struct operation *op, uint8_t unsettled)
+{
+    if ((unsettled & HOLD_RETURNING) == 0 && !park_again(shard, op))
+        return false;
+    op->refusal.status = STATUS_OK;
+    op->seat_count = op->seats_asked;
+    op->stage = STAGE_AGAIN;
+    if ((unsettled & HOLD_RETURNING) != 0) {
+        op->sequence = shard->sequence;
+        operation_when_durable(shard, op);
+    }
+    return true;
 }
 
 void
@@ -124,14 +144,9 @@ place_refuse(struct shard *shard, struct operation *op)
         settle_granted(shard, op, SETTLE_ABORT);
     op->granted = 0;
     place_return_slices(shard, op);
-    if (own_is_returning(shard, op)) {
-        op->refusal.status = STATUS_OK;
-        op->seat_count = op->seats_asked;
-        op->stage = STAGE_AGAIN;
-        op->sequence = shard->sequence;
-        operation_when_durable(shard, op);
+    uint8_t unsettled = own_unsettled(shard, op);
+    if (unsettled != 0 && ask_again(shard, op, unsettled))
         return;
-    }
     if (!op->late) {
         if (op->seats_asked + op->best_count + op->pool_count > HOLD_INLINE_UNITS)
             slab_give(&shard->units, hold_at(shard, op->hold)->units_more);

@@ -35,6 +35,7 @@ enum message_type {
     MESSAGE_EVENT_OFFER,
     MESSAGE_EVENT_APPLY,
     MESSAGE_EVENT_DONE,
+    MESSAGE_AGAIN, /* to oneself, parked: place_begin() once more */
 };
 
 struct message_header {

@@ -37,6 +37,7 @@ operation_take(struct shard *shard, const struct origin *origin, enum command_ty
     op->to_ask = op->granted = 0;
     op->awaited = 0;
     op->refusal.status = STATUS_OK;
+    op->telling = false;
     op->replayed = op->best_wait = op->best_again = false;
     op->promised = true;
     shard->promised++;
@@ -222,6 +223,16 @@ ready_run_first(struct shard *shard)
     parked_run(shard, slot);
 }
 
+bool
+park_again(struct shard *shard, const struct operation *op)
+{
+    struct message_header header = {.type = MESSAGE_AGAIN,
+                                    .size = sizeof header,
+                                    .operation = operation_slot(shard, op),
+                                    .serial = op->serial};
+    return park_message(shard, shard->settings.shard_index, &header, sizeof header);
+}
+
 void
 operations_run_ready(struct shard *shard)
 {
@@ -253,11 +264,31 @@ operation_when_durable(struct shard *shard, struct operation *op)
         pending_push(shard, op->sequence, operation_slot(shard, op), false);
 }
 
+/* While owners have yet to acknowledge, nobody else is given an answer about the hold that they do not
+ * show. */
+static void
+telling(struct shard *shard, struct operation *op, bool on)
+{
+    uint32_t holds[2] = {op->hold, op->replaced};
+    if (op->telling == on)
+        return;
+    op->telling = on;
+    for (uint32_t i = 0; i < 2; i++) {
+        if (holds[i] == SLAB_NONE)
+            continue;
+        struct hold *hold = hold_at(shard, holds[i]);
+        assert(((hold->flags & HOLD_TELLING) != 0) != on);
+        hold->flags ^= HOLD_TELLING;
+    }
+    shard->wake = true;
+}
+
 static void
 finish(struct shard *shard, struct operation *op)
 {
     if (!op->durable || op->awaited > 0)
         return;
+    telling(shard, op, false);
     struct reply *reply = reply_begin(shard, STATUS_OK, op->command);
     reply_unpack(op->packed, op->packed_size, event_find_settings, shard, reply);
     reply->replayed = op->replayed;
@@ -280,6 +311,8 @@ operation_decided(struct shard *shard, struct operation *op, const struct reply 
         operation_free(shard, op);
         return;
     }
+    if (op->awaited > 0)
+        telling(shard, op, true);
     assert(reply->figures == 0);
     op->packed_size = (uint16_t)reply_pack(reply, op->packed);
     assert(op->packed_size <= OPERATION_PACKED_MAX);
@@ -301,6 +334,8 @@ operation_durable(struct shard *shard, struct operation *op)
     op->durable = true;
     if (op->after_durable)
         end_durable(shard, op);
+    if (op->awaited > 0)
+        telling(shard, op, true);
     finish(shard, op);
 }
 

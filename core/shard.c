@@ -324,6 +324,12 @@ key_answered(struct shard *shard, const struct origin *origin, const struct comm
     struct reply *reply = reply_begin(shard, STATUS_OK, c->type);
     reply_unpack(packed, size, event_find_settings, shard, reply);
     reply->replayed = true;
+    uint32_t slot = reply->kind == REPLY_HOLD ? hold_find(shard, &reply->hold.id) : SLAB_NONE;
+    if (slot != SLAB_NONE && (hold_at(shard, slot)->flags & (HOLD_TELLING | HOLD_RETURNING)) != 0) {
+        if (!park_command(shard, origin, c))
+            reply_status(shard, origin, c->type, STATUS_BUSY);
+        return true;
+    }
     look_reply(shard, origin, reply);
     return true;
 }
@@ -544,6 +550,9 @@ message_execute(struct shard *shard, uint32_t from, const struct message_header 
         break;
     case MESSAGE_RECALLED:
         pool_recalled(shard, from, (const struct message_recalled *)header);
+        break;
+    case MESSAGE_AGAIN:
+        place_begin(shard, operation_at(shard, header->operation));
         break;
     case MESSAGE_EVENT_OFFER:
     case MESSAGE_EVENT_APPLY:

@@ -175,6 +175,7 @@ static_assert(sizeof(struct user) == 64, "budget: 192 bytes a hold with its user
 enum hold_flag {
     HOLD_RETURNING = 1 << 0,  /* ended; its units go back when that is durable (R3) */
     HOLD_ENDED_LIST = 1 << 1, /* in the list of remembered ended holds */
+    HOLD_TELLING = 1 << 2,    /* owners have been told something of it and have not all acknowledged */
 };
 
 /* One unit line of a hold: seats first, then pools.
@@ -322,6 +323,7 @@ struct operation {
     uint16_t packed_size;
     bool durable;  /* its record is on disk */
     bool promised; /* counted in shard->promised */
+    bool telling;  /* its hold, and the replaced one, are HOLD_TELLING for it */
     bool replayed;
     struct refusal refusal;
     struct key_hash key;
@@ -658,6 +660,8 @@ bool park_command_behind(struct shard *shard, uint32_t user, const struct origin
                          const struct command *command);
 bool park_message(struct shard *shard, uint32_t from, const void *message, uint32_t size);
 void operations_run_ready(struct shard *shard);
+/* Runs the operation's asking of owners again at the next change. False: no room. */
+bool park_again(struct shard *shard, const struct operation *op);
 void operation_when_durable(struct shard *shard, struct operation *op);
 void operation_answer(struct shard *shard, const struct message_header *header, uint32_t from);
 
