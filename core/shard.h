@@ -68,10 +68,6 @@ void shard_time(struct shard *shard, uint64_t now_ms);
 /* Executes a command or passes it to the shard that owns it; the reply comes by host->reply. */
 void shard_command(struct shard *shard, uint64_t tag, const struct command *command);
 
-/* Asks for the memory that a command will need. It is about to come, behind `ahead` others that were named
- * so; or it may not come at all: nothing but time depends on it. */
-void shard_ahead(struct shard *shard, const struct command *command, uint32_t ahead);
-
 /* Takes one message that `from` has sent. */
 void shard_message(struct shard *shard, uint32_t from, const void *message, uint32_t size);
 

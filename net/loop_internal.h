@@ -24,8 +24,6 @@
 #define EVENT_MEMORIES_MAX 16
 /* Requests taken from one connection before the others have their turn. */
 #define DECODE_BATCH_MAX 256
-/* Requests that are decoded before the first of them is executed, so that their memory can be asked for. */
-#define DECODE_AHEAD_MAX 8
 /* Unread input beyond which a connection that may not be read on is no longer received from. */
 #define INPUT_PAUSE_BYTES (64u * 1024)
 /* Longest time a closing connection is given to take note of the last answer. */
@@ -191,9 +189,7 @@ struct loop {
     struct event_memory *event_memory_taken; /* by the decode that is under way */
     struct event_change change;              /* what a decode writes to */
     uint32_t current;                        /* the request whose command is being given to the core */
-    struct request *request;                 /* and its decoded form: one of these */
-    struct request requests[DECODE_AHEAD_MAX];
-    size_t request_ends[DECODE_AHEAD_MAX]; /* where each ends in the bytes it was decoded from */
+    struct request request;                  /* and its decoded form */
     uint64_t random[4];
     struct buffers inputs;
     struct buffers outputs;

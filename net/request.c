@@ -354,7 +354,7 @@ requests_reply(void *context, uint64_t tag, const struct reply *reply, uint64_t 
     } else {
         /* while its command is being given to the core, the context still lies in the decoded request */
         const struct reply_context *reply_context =
-            loop->current == slot ? &loop->request->reply_context : &pending->context;
+            loop->current == slot ? &loop->request.reply_context : &pending->context;
         struct output output;
         answer_begin(loop, conn, pending, &output);
         encode_reply(loop, &output, reply_context, reply);
@@ -401,9 +401,9 @@ decode(struct loop *loop, struct conn *conn, const char *data, size_t size)
                               random_next(loop->random)};
         uint8_t bytes[24];
         memcpy(bytes, random, sizeof bytes);
-        http_decode(data, size, bytes, &memory, loop->request);
+        http_decode(data, size, bytes, &memory, &loop->request);
     } else {
-        resp_decode(data, size, conn->resp_version, &memory, loop->request);
+        resp_decode(data, size, conn->resp_version, &memory, &loop->request);
     }
 }
 
@@ -433,7 +433,7 @@ static void
 begin_alone(struct loop *loop, struct conn *conn, uint32_t slot)
 {
     struct pending *pending = &loop->pendings[slot];
-    struct request *request = loop->request;
+    struct request *request = &loop->request;
     struct command *command = &request->command;
     pending->context = request->reply_context;
     pending->position = 0;
@@ -475,11 +475,11 @@ begin_command(struct loop *loop, uint32_t slot)
     struct pending *pending = &loop->pendings[slot];
     uint32_t generation = pending->generation;
     loop->current = slot;
-    give_command(loop, slot, &loop->request->command);
+    give_command(loop, slot, &loop->request.command);
     loop->current = NONE;
     /* not answered, and not freed and lent to another: the context must outlive the decoded request */
     if (pending->generation == generation && pending->in_core)
-        pending->context = loop->request->reply_context;
+        pending->context = loop->request.reply_context;
 }
 
 /* What the server answers itself: at once where nothing is in flight, else in its turn. */
@@ -490,7 +490,7 @@ answer_here(struct loop *loop, struct conn *conn)
     struct output output;
     if (conn->request_first == NONE) {
         conn_output_begin(loop, index, &output);
-        server_answer(loop, index, loop->request, &output);
+        server_answer(loop, index, &loop->request, &output);
         conn_output_end(loop, index, &output, 0);
         return true;
     }
@@ -500,7 +500,7 @@ answer_here(struct loop *loop, struct conn *conn)
     list_append(loop, conn, slot);
     struct pending *pending = &loop->pendings[slot];
     answer_begin(loop, conn, pending, &output);
-    server_answer(loop, index, loop->request, &output);
+    server_answer(loop, index, &loop->request, &output);
     answer_end(loop, conn, pending, &output);
     return true;
 }
@@ -516,13 +516,14 @@ count_request(struct loop *loop, const struct request *request)
     loop->figures.commands[command]++;
 }
 
-/* Executes loop->request. False: not now; it is to be decoded again later. */
+/* Executes one whole request. False: not now; it is to be decoded again later. */
 static bool
-execute(struct loop *loop, struct conn *conn)
+execute(struct loop *loop, struct conn *conn, const char *data, size_t size)
 {
-    struct request *request = loop->request;
+    struct request *request = &loop->request;
     uint32_t index = conn_index(loop, conn);
     bool taken = true;
+    decode(loop, conn, data, size);
     if (request->kind == REQUEST_COMMAND && request->command.type == COMMAND_EVENT_SET &&
         take_draft(loop) == NULL) {
         request->kind = REQUEST_ERROR; /* EVENT_MEMORIES_MAX changes are under way */
@@ -547,6 +548,10 @@ execute(struct loop *loop, struct conn *conn)
         if (!taken)
             conn_ready(loop, index);
     }
+    if (loop->event_memory_taken != NULL) {
+        event_memory_give(loop, loop->event_memory_taken);
+        loop->event_memory_taken = NULL;
+    }
     if (!taken)
         return false;
     count_request(loop, request);
@@ -561,8 +566,7 @@ execute(struct loop *loop, struct conn *conn)
 static void
 answer_framing_error(struct loop *loop, struct conn *conn, const struct request_error *error)
 {
-    struct request *request = &loop->requests[0];
-    loop->request = request;
+    struct request *request = &loop->request;
     request->kind = REQUEST_ERROR;
     request->error = *error;
     request->error.close = true;
@@ -591,107 +595,27 @@ answer_continue(struct loop *loop, struct conn *conn)
     conn_output_end(loop, conn_index(loop, conn), &output, 0);
 }
 
-/* True: what is behind this request can be decoded before it is executed. Not so where executing it may
- * change how the others are read, and where the next decode writes to memory that its views point to. */
-static bool
-may_decode_behind(const struct conn *conn, const struct request *request, const char *data)
-{
-    return conn->protocol == PROTOCOL_RESP && data[0] == '*' && request->kind == REQUEST_COMMAND &&
-           !runs_alone(request);
-}
-
-/* Decodes the next requests, and asks for the memory they will need: one that is there by the time they are
- * executed costs no wait. Returns how many; *ret_result is not FRAME_WHOLE where nothing more can be framed
- * behind them. */
-static uint32_t
-decode_ahead(struct loop *loop, struct conn *conn, const char *data, size_t size,
-             enum frame_result *ret_result, size_t *ret_skipped, struct request_error *ret_error)
-{
-    uint32_t count = 0;
-    size_t at = 0;
-    *ret_result = FRAME_WHOLE;
-    *ret_skipped = 0;
-    while (count < DECODE_AHEAD_MAX && at < size) {
-        size_t frame_size;
-        enum frame_result result =
-            conn->protocol == PROTOCOL_HTTP
-                ? http_frame(&conn->frame, &loop->limits, data + at, size - at, &frame_size, ret_error)
-                : resp_frame(&conn->frame, &loop->limits, data + at, size - at, &frame_size, ret_error);
-        if (result == FRAME_PARTIAL || result == FRAME_ERROR) {
-            *ret_result = result;
-            break;
-        }
-        conn->frame = (struct frame){0};
-        if (result == FRAME_SKIP) {
-            at += frame_size;
-            if (count == 0)
-                *ret_skipped = at;
-            else
-                loop->request_ends[count - 1] = at;
-            continue;
-        }
-        struct request *request = &loop->requests[count];
-        loop->request = request;
-        decode(loop, conn, data + at, frame_size);
-        bool more = may_decode_behind(conn, request, data + at);
-        if (more)
-            shard_ahead(loop->shard, &request->command, count);
-        at += frame_size;
-        loop->request_ends[count++] = at;
-        if (!more)
-            break;
-    }
-    return count;
-}
-
-/* Executes what was decoded ahead, in order; returns the bytes taken. Where one may not be taken now,
- * conn->stopped is set, and it and those behind it are decoded again later. */
-static size_t
-execute_ahead(struct loop *loop, struct conn *conn, uint32_t count, size_t skipped, uint32_t *taken_count)
-{
-    size_t taken = skipped;
-    for (uint32_t i = 0; i < count; i++) {
-        bool turn_over = *taken_count == DECODE_BATCH_MAX;
-        if (turn_over)
-            conn_ready(loop, conn_index(loop, conn));
-        loop->request = &loop->requests[i];
-        if (turn_over || !may_take(loop, conn) || !execute(loop, conn)) {
-            conn->stopped = true;
-            conn->frame = (struct frame){0}; /* it was of the bytes behind these */
-            break;
-        }
-        taken = loop->request_ends[i];
-        (*taken_count)++;
-        if (conn->closing)
-            break;
-    }
-    if (loop->event_memory_taken != NULL) {
-        event_memory_give(loop, loop->event_memory_taken);
-        loop->event_memory_taken = NULL;
-    }
-    return taken;
-}
-
 /* Takes whole requests off the data, in order; returns the bytes taken. Sets conn->stopped where some may
  * be left that may not be taken now. */
 static size_t
 take(struct loop *loop, struct conn *conn, const char *data, size_t size)
 {
     size_t taken = 0;
-    uint32_t taken_count = 0;
+    uint32_t count = 0;
     conn->stopped = false;
     while (taken < size && !conn->closing && !conn->stopped) {
-        if (!may_take(loop, conn)) {
+        if (count == DECODE_BATCH_MAX)
+            conn_ready(loop, conn_index(loop, conn));
+        if (count == DECODE_BATCH_MAX || !may_take(loop, conn)) {
             conn->stopped = true;
             break;
         }
+        size_t frame_size;
         struct request_error error;
-        enum frame_result result;
-        size_t skipped;
-        uint32_t count = decode_ahead(loop, conn, data + taken, size - taken, &result, &skipped, &error);
-        taken += execute_ahead(loop, conn, count, skipped, &taken_count);
-        if (conn->closing || conn->stopped)
-            break;
+        enum frame_result result =
+            conn->protocol == PROTOCOL_HTTP
+                ? http_frame(&conn->frame, &loop->limits, data + taken, size - taken, &frame_size, &error)
+                : resp_frame(&conn->frame, &loop->limits, data + taken, size - taken, &frame_size, &error);
         if (result == FRAME_PARTIAL) {
             answer_continue(loop, conn);
             break;
@@ -700,6 +624,13 @@ take(struct loop *loop, struct conn *conn, const char *data, size_t size)
             answer_framing_error(loop, conn, &error);
             break;
         }
+        conn->frame = (struct frame){0};
+        if (result == FRAME_WHOLE && !execute(loop, conn, data + taken, frame_size)) {
+            conn->stopped = true;
+            break;
+        }
+        taken += frame_size;
+        count++;
     }
     return taken;
 }
