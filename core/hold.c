@@ -120,17 +120,18 @@ hold_room(struct shard *shard, uint32_t line_count, bool new_user)
     return slab_left(&shard->pool_nodes) >= HOLD_POOLS_MAX;
 }
 
-void
+bool
 hold_forget_old(struct shard *shard, uint32_t budget)
 {
     for (; budget > 0 && shard->ended_first != SLAB_NONE; budget--) {
         const struct hold *hold = hold_at(shard, shard->ended_first);
         if (hold->ended_ms + shard->settings.ended_ms > shard->now_ms)
-            break;
+            return false;
         if (user_at(shard, hold->user)->busy != SLAB_NONE || (hold->flags & HOLD_TELLING) != 0)
-            break; /* by and by */
+            return false; /* by and by */
         hold_forget(shard, shard->ended_first);
     }
+    return budget == 0;
 }
 
 uint32_t

@@ -17,7 +17,7 @@
 
 #include <assert.h>
 
-#define FORGET_BATCH 64
+#define FORGET_BATCH 512
 /* What one operation has on its way to one shard at most: an answer, two reserves or looks, two settles. */
 #define OPERATION_BYTES 2560
 
@@ -648,10 +648,10 @@ shard_expire(struct shard *shard)
     while (hold_expire_room(shard) &&
            (slot = wheel_due(&shard->wheel, shard->now_ms, &budget)) != SLAB_NONE)
         hold_expire(shard, slot);
-    hold_forget_old(shard, FORGET_BATCH);
+    bool more = hold_forget_old(shard, FORGET_BATCH);
     keys_forget_old(shard, FORGET_BATCH);
     operations_run_ready(shard);
-    return wheel_next_ms(&shard->wheel) <= shard->now_ms;
+    return more || wheel_next_ms(&shard->wheel) <= shard->now_ms;
 }
 
 uint64_t

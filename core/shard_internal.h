@@ -605,7 +605,8 @@ void hold_unremember(struct shard *shard, uint32_t hold);
 void settle_granted(struct shard *shard, struct operation *op, uint32_t action);
 /* A look's answer shows nothing that a crash could take back: it waits for the records up to now. */
 void look_reply(struct shard *shard, const struct origin *origin, const struct reply *reply);
-void hold_forget_old(struct shard *shard, uint32_t budget);
+/* True: there may be more to forget at once. */
+bool hold_forget_old(struct shard *shard, uint32_t budget);
 uint32_t hold_units(const struct shard *shard, struct hold *hold);
 /* As it is recorded, and as it is now: an overdue hold is expired. */
 void hold_view_recorded(const struct shard *shard, uint32_t hold, struct hold_view *ret_view);
