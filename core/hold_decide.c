@@ -143,7 +143,6 @@ place_decide(struct shard *shard, struct operation *op)
     hold_link(shard, op->hold);
     op->sequence = record_hold(shard, op->hold, op);
     op->after_durable = op->replaced != SLAB_NONE;
-    op->created = true;
     op->stage = STAGE_DECIDED;
     if (op->multiple || op->replaced != SLAB_NONE)
         settle_granted(shard, op, SETTLE_COMMIT);

@@ -27,8 +27,7 @@ operation_take(struct shard *shard, const struct origin *origin, enum command_ty
     op->serial = ++shard->operation_serial;
     op->command = (uint8_t)command;
     op->stage = STAGE_RESERVE;
-    op->late = op->multiple = op->created = op->after_durable = op->user_busy = op->orphans = op->durable =
-        false;
+    op->late = op->multiple = op->after_durable = op->user_busy = op->orphans = op->durable = false;
     op->key_used = 0;
     op->origin = *origin;
     op->user = op->hold = op->replaced = op->gather = SLAB_NONE;

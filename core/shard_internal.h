@@ -291,8 +291,7 @@ struct operation {
     uint8_t stage;
     uint8_t command; /* enum command_type */
     bool late;
-    bool multiple; /* more than one owner, or best besides: reserve first, commit later */
-    bool created;
+    bool multiple;      /* more than one owner, or best besides: reserve first, commit later */
     bool after_durable; /* units go back or are sold once it is durable */
     bool user_busy;     /* this operation holds its user */
     bool orphans;       /* best: no choice without an orphan is left */
@@ -339,8 +338,6 @@ struct operation {
     uint32_t gather;        /* slot in gathers, or SLAB_NONE */
     uint32_t waiting_first; /* parked commands of the same user */
     uint32_t waiting_last;
-    const struct event_settings *settings;
-    const struct event_change *change;
     uint8_t packed[OPERATION_PACKED_MAX]; /* the answer, once decided */
 };
 
