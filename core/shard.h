@@ -94,6 +94,29 @@ void shard_durable(struct shard *shard, uint64_t sequence);
 /* True where some message waits for room: the host should call shard_expire() soon. */
 bool shard_backlogged(const struct shard *shard);
 
+/* The journal has no room to grow (a full disk): what may be begun only where it has. */
+enum scarcity {
+    SCARCE_NOT,
+    SCARCE_NEW, /* new holds and events: BUSY; the rest goes on from the reserve */
+    SCARCE_ALL, /* the reserve is used up, too: whatever needs a record is BUSY, nothing expires */
+};
+void shard_scarce(struct shard *shard, enum scarcity scarcity);
+
+/*
+ * A snapshot of a shard, in slices between ticks, while work goes on (docs/journal-format.md, "A
+ * snapshot"). The host notes the durable position of the journal, then begins; slices follow until the last
+ * one. Each slice tells things as they are after the shard's record shard_sequence(). One snapshot at a
+ * time, the same generation in all shards.
+ */
+void shard_snapshot_begin(struct shard *shard, uint64_t generation);
+/* Fills ret_records (8-aligned, at least SNAPSHOT_SLICE_MIN bytes) with records. Returns their size; 0 and
+ * not last: the other shards' barriers have not come yet, ask again in a later tick. */
+#define SNAPSHOT_SLICE_MIN (2u * 1024u * 1024u)
+uint32_t shard_snapshot_slice(struct shard *shard, uint8_t *ret_records, uint32_t size,
+                              uint32_t *ret_record_count, bool *ret_last);
+/* Sequence of the last record appended. */
+uint64_t shard_sequence(const struct shard *shard);
+
 /* Events this shard knows; COMMAND_EVENT_GET with event_index below this finds one. */
 uint32_t shard_event_count(const struct shard *shard);
 

@@ -1,8 +1,10 @@
 /*
- * journal_writer.h - where a shard's batches of records go, and how far they are durable.
+ * journal_writer.h - one shard's journal of this epoch: batches of records, made durable one at a time.
  *
- * One writer a shard, used by that shard's thread only. One batch is on its way at a time: the records that
- * come meanwhile form the next one (group commit without a timer).
+ * A state machine of one thread (R6) that does no I/O itself: it hands one aligned write to its host, hears
+ * of its end, and is given segments that somebody else has made (housekeeper.h).
+ *
+ *     append ─▶ host->write ─▶ ... ─▶ journal_written ─▶ durable
  */
 #ifndef HOLDFAST_JOURNAL_WRITER_H
 #define HOLDFAST_JOURNAL_WRITER_H
@@ -11,30 +13,65 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct journal_writer;
+#include "persist/journal_format.h"
 
-/* Opens the journal of one shard. 0, or negative errno. The caller closes it. */
-int journal_open(struct journal_writer **ret_writer, uint32_t shard_index);
-void journal_close(struct journal_writer *writer);
+struct journal;
 
-/* A batch is on its way: no other may be appended before journal_poll() has seen its end. */
-bool journal_busy(const struct journal_writer *writer);
+struct journal_host {
+    void *context;
+    /* Begins to write `size` bytes (data, size and offset are multiples of BLOCK_BYTES) to a segment's
+     * file, durably; its end is told by journal_written(). data stays until then. */
+    void (*write)(void *context, int file, const void *data, uint32_t size, uint64_t offset);
+};
 
-/*
- * Begins to write one batch; sequences follow one another without a gap. data stays the caller's and must
- * stay untouched until the batch has ended. 0, or negative errno (nothing begun).
- */
-int journal_append(struct journal_writer *writer, const uint8_t *data, size_t size, uint64_t sequence_first,
-                   uint64_t sequence_last);
+struct journal_settings {
+    uint64_t epoch;
+    uint64_t segment_bytes;
+    uint32_t shard;
+    uint32_t shard_count;
+    uint32_t batch_bytes_max; /* of records, in one append */
+    uint64_t seal_ms;         /* an idle shard covers its last batch after so long */
+};
 
-/* Takes notice of a batch's end. 0, or negative errno: the write failed; it is never retried, the process
- * ends with the cause. */
-int journal_poll(struct journal_writer *writer);
+/* file: segment 0, made by the caller, who closes segments' files when told (journal_closed_file);
+ * header_crc: of its file header, the first link of the chain. 0 or -ENOMEM. */
+int journal_open(struct journal **ret_journal, const struct journal_settings *settings,
+                 const struct journal_host *host, int file, uint32_t header_crc);
+void journal_close(struct journal *journal);
 
-/* Every record up to this sequence is durable. */
-uint64_t journal_durable(const struct journal_writer *writer);
+/* No further batch is taken now: a write is under way, or the next segment has not been given yet. */
+bool journal_busy(const struct journal *journal);
 
-/* Bytes of records taken since the start. */
-uint64_t journal_bytes(const struct journal_writer *writer);
+/* Begins to write a batch: records in sequence, all of them since the last append; not while busy. The
+ * bytes are copied. events: some record is an event's. */
+void journal_append(struct journal *journal, const uint8_t *records, size_t size, uint32_t record_count,
+                    uint64_t sequence_first, uint64_t sequence_last, bool events, uint64_t now_ms);
+
+/* Nothing was appended for seal_ms and the last batch is not covered: writes an empty one. Call it when
+ * idle. */
+void journal_seal(struct journal *journal, uint64_t now_ms);
+/* When journal_seal() has next to be called; UINT64_MAX: no need. */
+uint64_t journal_seal_ms(const struct journal *journal);
+
+/* The host's write has ended: bytes written, or negative errno. 0, or negative errno (-EIO for a short
+ * write): then nothing more is written, and nothing more becomes durable. */
+int journal_written(struct journal *journal, int32_t result);
+
+/* Records up to here are on disk. */
+uint64_t journal_durable(const struct journal *journal);
+/* Where the durable part ends. */
+struct journal_position journal_position(const struct journal *journal);
+/* Bytes of batches written since the start, padding included; and how many batches. */
+uint64_t journal_bytes(const struct journal *journal);
+uint64_t journal_batches(const struct journal *journal);
+
+/* The number of the segment that is wanted next and has not been given, or UINT32_MAX. One is always wanted
+ * ahead, so that the change from one to the next waits for nothing. */
+uint32_t journal_segment_wanted(const struct journal *journal);
+void journal_segment_give(struct journal *journal, uint32_t segment, int file);
+/* A file that is not needed any more, once; or -1. */
+int journal_closed_file(struct journal *journal);
+/* Bytes of batches that still fit in what is there: the rest of this segment, and the next one. */
+uint64_t journal_room(const struct journal *journal);
 
 #endif
