@@ -29,6 +29,7 @@ struct disk {
     /* All of it, or an error. For DISK_DURABLE files: data, size and offset are multiples of BLOCK_BYTES.
      */
     int (*write)(void *context, int file, const void *data, size_t size, uint64_t offset);
+    /* All of it; -ENODATA where the file ends before. */
     int (*read)(void *context, int file, void *ret_data, size_t size, uint64_t offset);
     int (*sync)(void *context, int file);
     int (*close)(void *context, int file);
@@ -38,13 +39,13 @@ struct disk {
     uint64_t (*free_bytes)(void *context); /* what is left on the file system */
 };
 
-/* A real folder; it must exist. read_only: nothing may be created, and nothing is. Freed by
- * disk_files_close(). */
+/* A real folder; it must exist. read_only: nothing may be created, and nothing is (-EROFS). Freed by
+ * disk_files_close(). Files are file descriptors. Any thread may use it. */
 int disk_files_open(const char *path, int read_only, struct disk *ret_disk);
 void disk_files_close(struct disk *disk);
 
-/* Whether files made with DISK_DURABLE are written past the page cache; else RWF_DSYNC has to be asked for
- * with each write. Found out when the folder was opened. */
+/* Whether files made with DISK_DURABLE are written past the page cache (O_DIRECT|O_DSYNC), or through it
+ * (O_DSYNC alone: durable all the same, and slower). Found out when the folder was opened. */
 int disk_files_direct(const struct disk *disk);
 
 #endif
