@@ -81,13 +81,14 @@ struct batch_header {
 };
 
 static_assert(sizeof(struct journal_position) == 48, "on disk");
-static_assert(sizeof(struct file_header) == 88, "on disk");
-static_assert(sizeof(struct batch_header) == 104, "on disk");
+static_assert(sizeof(struct file_header) == 80, "on disk");
+static_assert(sizeof(struct batch_header) == 96, "on disk");
 
 /* CRC-32C (RFC 3720, appendix B.4). */
 uint32_t crc32c(uint32_t crc, const void *data, size_t size);
 
-/* The name of a file, by its kind and numbers; those that a kind has not are ignored. */
+/* The name of a file, by its kind and numbers; those that a kind has not are ignored. Numbers of epochs and
+ * generations have at most 15 digits, shards at most 3. */
 void file_name(char ret_name[FILE_NAME_SIZE], enum file_kind kind, uint64_t epoch_or_generation,
                uint32_t shard, uint32_t segment);
 
@@ -112,7 +113,8 @@ const char *file_check(const uint8_t *file, size_t size, enum file_kind kind);
 uint32_t batch_size(uint32_t records_size);
 
 /* Fills magic, size and crc of a batch: the header's other fields are set, the records stand behind it;
- * this zeroes the rest of the last block. The buffer holds batch_size(records_size) bytes. */
+ * this zeroes the rest of the last block. The buffer is 8-aligned and holds
+ * batch_size(records_size) bytes. */
 void batch_seal(uint8_t *batch);
 
 enum batch_check {
