@@ -113,7 +113,8 @@ command_event_create(struct shard *shard, const struct origin *origin, const str
         return;
     }
     uint32_t number = event_number_free(shard);
-    if (!room_everywhere(shard) || !record_room(shard, settings->size + 256) || number == SLAB_NONE ||
+    if (shard->scarcity != SCARCE_NOT || !room_everywhere(shard) ||
+        !record_room(shard, settings->size + 256) || number == SLAB_NONE ||
         event_keep(shard, number, settings) != STATUS_OK) {
         reply_status(shard, origin, c->type, STATUS_BUSY);
         return;

@@ -319,7 +319,7 @@ command_hold(struct shard *shard, const struct origin *origin, const struct comm
         reply_noevent(shard, origin, c);
         return;
     }
-    if (!operation_room(shard, false)) {
+    if (shard->scarcity != SCARCE_NOT || !operation_room(shard, false)) {
         reply_status(shard, origin, c->type, STATUS_BUSY);
         return;
     }

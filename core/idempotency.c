@@ -7,7 +7,8 @@
  *     16  key_hash    128-bit keyed hash of the decoded command
  *     32  uint64      when, in ms
  *     40  uint32      size of the entry, a multiple of KEY_ALIGN
- *     44  uint32      size of the packed reply; 0: a filler at the end of the ring
+ *     44  uint16      size of the packed reply; 0: a filler at the end of the ring, or forgotten
+ *     46  uint16      route16 of the key's owner, for a start with another shard count
  *     48  reply
  *
  * Keys and commands are told apart by 128 bits of XXH3 under the data directory's seed: two of a billion
@@ -27,7 +28,8 @@ struct key_entry {
     struct key_hash fingerprint;
     uint64_t time_ms;
     uint32_t size;
-    uint32_t reply_size;
+    uint16_t reply_size;
+    uint16_t route; /* route16 of the key's owner */
 };
 
 static_assert(sizeof(struct key_entry) == 48, "as drawn above");
@@ -243,7 +245,7 @@ forget_same(struct shard *shard, const struct key_hash *key)
 
 void
 key_remember(struct shard *shard, const struct key_hash *key, const struct key_hash *fingerprint,
-             uint64_t time_ms, const struct reply *reply)
+             uint16_t route, uint64_t time_ms, const struct reply *reply)
 {
     struct key_store *keys = &shard->keys;
     uint8_t packed[REPLY_PACKED_MAX];
@@ -269,11 +271,38 @@ key_remember(struct shard *shard, const struct key_hash *key, const struct key_h
     entry->fingerprint = *fingerprint;
     entry->time_ms = time_ms;
     entry->size = size;
-    entry->reply_size = reply_size;
+    entry->reply_size = (uint16_t)reply_size;
+    entry->route = route;
     memcpy(entry + 1, packed, reply_size);
     index_add(&keys->index, key->low, entry_item(keys, keys->head));
     keys->head += size;
     keys->count++;
+}
+
+bool
+key_kept_next(const struct shard *shard, uint64_t *position, uint64_t end, struct key_kept *ret_kept)
+{
+    const struct key_store *keys = &shard->keys;
+    if (*position < keys->tail)
+        *position = keys->tail; /* forgotten meanwhile */
+    while (*position < end) {
+        bool answer;
+        uint64_t at = *position;
+        *position += entry_size(keys, at, &answer);
+        if (!answer)
+            continue;
+        const struct key_entry *entry = entry_at(keys, at);
+        *ret_kept = (struct key_kept){
+            .key = entry->key,
+            .fingerprint = entry->fingerprint,
+            .time_ms = entry->time_ms,
+            .route = entry->route,
+            .reply_size = entry->reply_size,
+            .reply = (const uint8_t *)(entry + 1),
+        };
+        return true;
+    }
+    return false;
 }
 
 void

@@ -35,7 +35,8 @@ enum message_type {
     MESSAGE_EVENT_OFFER,
     MESSAGE_EVENT_APPLY,
     MESSAGE_EVENT_DONE,
-    MESSAGE_AGAIN, /* to oneself, parked: place_begin() once more */
+    MESSAGE_BARRIER, /* of a snapshot: everything before it has been told */
+    MESSAGE_AGAIN,   /* to oneself, parked: place_begin() once more */
 };
 
 struct message_header {
@@ -207,6 +208,11 @@ struct message_event_apply {
     uint32_t hold_seconds;
     uint32_t units_per_user_max;
     uint32_t capacities[POOLS_MAX];
+};
+
+struct message_barrier {
+    struct message_header header;
+    uint64_t generation;
 };
 
 struct message_event_done {

@@ -73,8 +73,8 @@ operation_room(const struct shard *shard, bool ends_something)
     const struct shard_settings *s = &shard->settings;
     uint32_t keep = ends_something ? 0 : s->operations_max / 8;
     uint64_t keep_bytes = ends_something ? 0 : s->batch_bytes_max / 8;
-    return slab_left(&shard->operations) > keep && pending_room(shard, keep + 1) &&
-           record_room(shard, 2048 + keep_bytes);
+    return shard->scarcity != SCARCE_ALL && slab_left(&shard->operations) > keep &&
+           pending_room(shard, keep + 1) && record_room(shard, 2048 + keep_bytes);
 }
 
 void
@@ -303,7 +303,7 @@ operation_decided(struct shard *shard, struct operation *op, const struct reply 
         shard->promised--;
     op->promised = false;
     if (op->key_used && !PLANTED(PLANT_KEY_FORGOTTEN))
-        key_remember(shard, &op->key, &op->fingerprint, shard->now_ms, reply);
+        key_remember(shard, &op->key, &op->fingerprint, op->route, shard->now_ms, reply);
     operation_user_free(shard, op);
     if (op->origin.shard == shard->settings.shard_index && !op->after_durable && op->awaited == 0) {
         reply_send(shard, &op->origin, reply, op->sequence);

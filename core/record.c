@@ -77,8 +77,11 @@ record_end(struct shard *shard, struct writer *w)
     uint32_t size = (uint32_t)(w->at - w->start);
     assert(shard->batch_size + size <= shard->settings.batch_bytes_max);
     memcpy(w->start, &size, sizeof size);
-    if (shard->batch_size == 0)
+    if (shard->batch_size == 0) {
         shard->batch_sequence = shard->sequence + 1;
+        shard->batch_records = shard->records;
+        shard->batch_events = false;
+    }
     shard->batch_size += size;
     shard->records++;
     return ++shard->sequence;
@@ -155,7 +158,9 @@ record_event(struct shard *shard, const struct event_settings *settings, const s
 {
     struct writer w = record_begin(shard, RECORD_EVENT_CREATED, 0, op);
     put(&w, settings, settings->size);
-    return record_end(shard, &w);
+    uint64_t sequence = record_end(shard, &w);
+    shard->batch_events = true;
+    return sequence;
 }
 
 uint64_t
@@ -174,7 +179,9 @@ record_change(struct shard *shard, const struct event *event, const struct opera
     put(&w, &change, sizeof change);
     for (uint32_t i = 0; i < settings->pool_count; i++)
         put(&w, &event->pools[i].capacity_next, sizeof(uint32_t));
-    return record_end(shard, &w);
+    uint64_t sequence = record_end(shard, &w);
+    shard->batch_events = true;
+    return sequence;
 }
 
 uint64_t
@@ -219,6 +226,14 @@ decode_hold(struct bytes *rest, struct record *ret_record)
     if (hold->seat_count > HOLD_SEATS_MAX || hold->pool_count > HOLD_POOLS_MAX ||
         hold->event_size > EVENT_ID_SIZE_MAX || hold->user_size > USER_ID_SIZE_MAX)
         return false;
+    if (ret_record->header->type == RECORD_HOLD_KEPT) {
+        at = take(rest, sizeof ret_record->kept);
+        if (at == NULL)
+            return false;
+        memcpy(&ret_record->kept, at, sizeof ret_record->kept);
+        if (ret_record->kept.state < HOLD_HELD || ret_record->kept.state > HOLD_CANCELLED)
+            return false;
+    }
     if (!take_text(rest, hold->event_size, &ret_record->event) ||
         !take_text(rest, hold->user_size, &ret_record->user) ||
         !take_text(rest, hold->request_id_size, &ret_record->request_id) ||
@@ -261,6 +276,14 @@ decode_body(struct bytes *rest, struct record *ret_record)
         memcpy(&ret_record->key_kept, at, sizeof ret_record->key_kept);
         ret_record->reply = take(rest, ret_record->key_kept.reply_size);
         return ret_record->reply != NULL && ret_record->key != NULL;
+    case RECORD_SEATS_KEPT:
+        at = take(rest, sizeof *ret_record->seats_kept);
+        if (at == NULL)
+            return false;
+        ret_record->seats_kept = (const struct record_seats *)at;
+        ret_record->versions = take(rest, ret_record->seats_kept->seat_count * sizeof(uint32_t));
+        return ret_record->versions != NULL && ret_record->seats_kept->event_size <= EVENT_ID_SIZE_MAX;
+    case RECORD_HOLD_KEPT:
     case RECORD_HOLD_PLACED:
     case RECORD_HOLD_CONFIRMED:
     case RECORD_HOLD_RELEASED:

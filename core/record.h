@@ -10,12 +10,23 @@
  *     EVENT_CREATED     struct event_settings and what belongs to it
  *     EVENT_CHANGED     struct record_change, then uint32 capacity for each pool
  *     HOLD_PLACED       struct record_hold, event id, user id, request id, seats, pools
- *     HOLD_CONFIRMED    struct record_hold, request id, payment reference; with RECORD_LATE all of
- * HOLD_PLACED's HOLD_EXTENDED     struct record_hold (deadline_ms: the new one), request id HOLD_RELEASED
- * struct record_hold, request id HOLD_CANCELLED    struct record_hold, request id HOLD_EXPIRED      struct
- * uuid KEY_KEPT          struct record_key, packed reply: a key whose command changed nothing else
+ *     HOLD_CONFIRMED    struct record_hold, request id, payment reference;
+ *                       with RECORD_LATE all of HOLD_PLACED's
+ *     HOLD_EXTENDED     struct record_hold (deadline_ms: the new one), request id
+ *     HOLD_RELEASED     struct record_hold, request id
+ *     HOLD_CANCELLED    struct record_hold, request id
+ *     HOLD_EXPIRED      struct uuid
+ *     KEY_KEPT          struct record_key, packed reply: a key whose command changed nothing else
  *
  * A replace is one HOLD_PLACED with `replaces` set: it also releases the old hold.
+ *
+ * A snapshot tells things as they are, in the same form: EVENT_CREATED with the settings of now, KEY_KEPT,
+ * and
+ *
+ *     SEATS_KEPT        struct record_seats, then uint32 version for each seat of a block
+ *     HOLD_KEPT         struct record_hold, struct record_kept, event id, user id, seats, pools
+ *
+ * Their header's sequence is 0, their time that of the snapshot (KEY_KEPT: of the key).
  */
 #ifndef HOLDFAST_RECORD_H
 #define HOLDFAST_RECORD_H
@@ -32,6 +43,8 @@ enum record_type {
     RECORD_HOLD_EXTENDED,
     RECORD_HOLD_CANCELLED,
     RECORD_KEY_KEPT,
+    RECORD_SEATS_KEPT,
+    RECORD_HOLD_KEPT,
 };
 
 enum record_flag {
@@ -94,6 +107,22 @@ struct record_key {
     uint32_t reply_size;
 };
 
+struct record_seats {
+    uint32_t block; /* number in the event, the same whatever the shard count */
+    uint16_t seat_count;
+    uint8_t event_size;
+    uint8_t zero;
+    char event[EVENT_ID_SIZE_MAX];
+};
+
+struct record_kept {
+    uint64_t ended_ms;
+    uint8_t state; /* enum hold_state */
+    uint8_t zero[7];
+};
+
+static_assert(sizeof(struct record_seats) == 72, "on disk");
+static_assert(sizeof(struct record_kept) == 16, "on disk");
 static_assert(sizeof(struct record_header) == 24, "on disk");
 static_assert(sizeof(struct record_key_hashes) == 32, "on disk");
 static_assert(sizeof(struct record_hold) == 80, "on disk");
@@ -116,6 +145,9 @@ struct record {
     const uint8_t *pools; /* struct record_pool each */
     struct record_key key_kept;
     const uint8_t *reply;
+    const struct record_seats *seats_kept; /* SEATS_KEPT */
+    const uint8_t *versions;               /* SEATS_KEPT: uint32 each */
+    struct record_kept kept;               /* HOLD_KEPT */
 };
 
 /* Takes the record at the front of data. False: the bytes are no whole, sound record. */

@@ -2,50 +2,91 @@
  * replay.c - state from records (R1): the journals of homes are the truth, everything else is derived.
  *
  * Any shard count to any other: a record finds its home by the route in its id. Events come first, because
- * holds name them; then the holds of every journal, each journal in its order, older epochs first. Seats'
- * versions are raised by every record that names one; what is held and sold is derived at the end from the
- * holds that stand (shard_replay_done), and there R3 is asserted: no seat twice, no pool beyond its
- * capacity.
+ * holds name them; then the holds: each home takes its own, of a snapshot's parts first, then of the
+ * journals, older epochs first. Seats' versions are raised by every record that names one; what is held and
+ * sold is derived at the end from the holds that stand (replay_settle), and there R3 is asserted: no seat
+ * twice, no pool beyond its capacity.
+ *
+ * A snapshot is not one instant: each slice tells things as they are after some record. For a hold that a
+ * slice told, the journal's records up to there are passed over (hold_marks); for the keys of a part, those
+ * up to its first slice with keys (key_marks). A hold that the snapshot does not have was forgotten before
+ * its turn, or comes in a later record: what the journal says of it applies as it is.
+ *
+ * Homes may be replayed in parallel: each touches its own shard, and of the others only the versions of
+ * seats, which are raised atomically.
  */
 #include "core/record.h"
 #include "core/shard_internal.h"
 
 #include <assert.h>
 
-struct replay {
-    struct shard *const *shards;
-    uint32_t shard_count;
-};
-
 static struct shard *
-home_of(const struct replay *replay, uint16_t route)
+home_shard(const struct replay *replay)
 {
-    return replay->shards[route_shard(route, replay->shard_count)];
+    return replay->shards[replay->home];
 }
 
 static bool
+is_home(const struct replay *replay, uint16_t route)
+{
+    return route_shard(route, replay->shard_count) == replay->home;
+}
+
+uint64_t
+shard_hold_slots(const struct shard *shard)
+{
+    return shard->settings.holds_max;
+}
+
+bool
+replay_concerns(uint32_t home, uint32_t shard_count, uint32_t writer, uint32_t writer_count)
+{
+    /* route_shard() gives each shard one run of routes: do the runs [i/n, (i+1)/n) overlap? */
+    return (uint64_t)home * writer_count < (uint64_t)(writer + 1) * shard_count &&
+           (uint64_t)writer * shard_count < (uint64_t)(home + 1) * writer_count;
+}
+
+/* The snapshot tells this hold as it is after this record, or a later one. */
+static bool
+reflected(const struct replay *replay, const struct replay_source *source, uint32_t slot, uint64_t sequence)
+{
+    return source->kind == REPLAY_BEHIND && replay->hold_marks != NULL &&
+           replay->hold_marks[slot] >= sequence;
+}
+
+static void
+mark(struct replay *replay, uint32_t slot, uint64_t sequence)
+{
+    if (replay->hold_marks != NULL)
+        replay->hold_marks[slot] = sequence;
+}
+
+static enum replay_result
 replay_event_created(const struct replay *replay, const struct record *record)
 {
     struct bytes id = {record->settings->id, record->settings->id_size};
+    if (event_find(replay->shards[0], id) != NULL)
+        return REPLAY_OK; /* the snapshot has it */
     struct shard *owner = replay->shards[event_owner(replay->shards[0], id)];
     uint32_t number = event_number_free(owner);
     if (number == SLAB_NONE)
-        return false;
+        return REPLAY_FULL;
     for (uint32_t i = 0; i < replay->shard_count; i++) {
         if (event_keep(replay->shards[i], number, record->settings) != STATUS_OK)
-            return false;
+            return REPLAY_FULL;
         event_show(replay->shards[i], number);
     }
-    return true;
+    return REPLAY_OK;
 }
 
-static bool
+/* A change that the snapshot has already is followed by those that came after it: the last one stands. */
+static enum replay_result
 replay_event_changed(const struct replay *replay, const struct record *record)
 {
     const struct record_change *change = record->change;
     struct event *event = event_find(replay->shards[0], (struct bytes){change->event, change->event_size});
     if (event == NULL || change->pool_count != event->settings->pool_count)
-        return false;
+        return REPLAY_CONTRADICTS;
     struct message_event_apply message = {
         .event = event->number,
         .apply = EVENT_CHANGE,
@@ -56,7 +97,7 @@ replay_event_changed(const struct replay *replay, const struct record *record)
     memcpy(message.capacities, record->capacities, change->pool_count * sizeof(uint32_t));
     for (uint32_t i = 0; i < replay->shard_count; i++)
         event_change_apply(replay->shards[i], &message);
-    return true;
+    return REPLAY_OK;
 }
 
 /* Every version a record names raises the seat's. */
@@ -68,7 +109,7 @@ versions_note(const struct replay *replay, struct shard *home, struct hold *hold
     for (uint32_t i = 0; i < hold->seat_count; i++) {
         struct shard *owner = replay->shards[event_seat_owner(event, lines[i].a)];
         if (!PLANTED(PLANT_VERSION_RESET))
-            seat_restore(event_at(owner, hold->event), lines[i].a, HOLD_RELEASED, lines[i].b, SLAB_NONE, 0);
+            seat_version_note(event_at(owner, hold->event), lines[i].a, lines[i].b);
     }
 }
 
@@ -93,15 +134,17 @@ replay_leave(struct shard *home, uint32_t slot, enum hold_state state, uint64_t 
     }
 }
 
-/* Makes the hold that a record tells in whole, held. SLAB_NONE: it does not fit this set of shards. */
-static uint32_t
-replay_make(const struct replay *replay, const struct record *record)
+/* Makes the hold that a record tells in whole, held. */
+static enum replay_result
+replay_make(struct replay *replay, const struct record *record, uint32_t *ret_slot)
 {
-    struct shard *home = home_of(replay, uuid_route16(&record->hold.id));
+    struct shard *home = home_shard(replay);
     struct event *event = event_find(home, record->event);
     uint32_t line_count = (uint32_t)record->hold.seat_count + record->hold.pool_count;
-    if (event == NULL || line_count == 0 || !hold_room(home, line_count, true))
-        return SLAB_NONE;
+    if (event == NULL || line_count == 0)
+        return REPLAY_CONTRADICTS;
+    if (!hold_room(home, line_count, true))
+        return REPLAY_FULL;
     uint64_t hash = user_hash(home, record->user);
     uint32_t user = user_find(home, event->number, record->user, hash);
     if (user == SLAB_NONE)
@@ -131,25 +174,90 @@ replay_make(const struct replay *replay, const struct record *record)
         lines[hold->seat_count + i] = (struct unit_line){pool.quantity, pool.pool << 26 | LINE_NODE_NONE};
     }
     hold_link(home, slot);
-    return slot;
+    mark(replay, slot, 0);
+    *ret_slot = slot;
+    return REPLAY_OK;
 }
 
-static bool
-replay_placed(const struct replay *replay, const struct record *record)
+static enum replay_result
+replay_replaced(struct replay *replay, const struct replay_source *source, const struct record *record)
 {
-    struct shard *home = home_of(replay, uuid_route16(&record->hold.id));
-    if ((record->header->flags & RECORD_REPLACES) != 0 && !PLANTED(PLANT_REPLACE_NOT_REPLAYED)) {
-        uint32_t old = hold_find(home, &record->hold.replaces);
-        if (old == SLAB_NONE || hold_at(home, old)->state != HOLD_HELD)
-            return false;
-        replay_leave(home, old, HOLD_RELEASED, record->header->time_ms);
-        versions_note(replay, home, hold_at(home, old));
+    struct shard *home = home_shard(replay);
+    uint32_t old = hold_find(home, &record->hold.replaces);
+    if (old == SLAB_NONE && source->kind == REPLAY_BEHIND)
+        return REPLAY_OK; /* forgotten before the snapshot came to it */
+    if (old != SLAB_NONE && reflected(replay, source, old, record->header->sequence))
+        return REPLAY_OK;
+    if (old == SLAB_NONE || hold_at(home, old)->state != HOLD_HELD)
+        return REPLAY_CONTRADICTS;
+    replay_leave(home, old, HOLD_RELEASED, record->header->time_ms);
+    versions_note(replay, home, hold_at(home, old));
+    return REPLAY_OK;
+}
+
+static enum replay_result
+replay_placed(struct replay *replay, const struct replay_source *source, const struct record *record)
+{
+    struct shard *home = home_shard(replay);
+    enum replay_result result = REPLAY_OK;
+    if ((record->header->flags & RECORD_REPLACES) != 0 && !PLANTED(PLANT_REPLACE_NOT_REPLAYED))
+        result = replay_replaced(replay, source, record);
+    uint32_t slot = hold_find(home, &record->hold.id);
+    if (result != REPLAY_OK ||
+        (slot != SLAB_NONE && reflected(replay, source, slot, record->header->sequence)))
+        return result;
+    if (slot != SLAB_NONE)
+        return REPLAY_CONTRADICTS;
+    result = replay_make(replay, record, &slot);
+    if (result == REPLAY_OK)
+        versions_note(replay, home, hold_at(home, slot));
+    return result;
+}
+
+/* A hold as a snapshot's slice found it. */
+static enum replay_result
+replay_kept(struct replay *replay, const struct replay_source *source, const struct record *record)
+{
+    struct shard *home = home_shard(replay);
+    uint32_t slot;
+    if (hold_find(home, &record->hold.id) != SLAB_NONE)
+        return REPLAY_CONTRADICTS;
+    enum replay_result result = replay_make(replay, record, &slot);
+    if (result != REPLAY_OK)
+        return result;
+    struct hold *hold = hold_at(home, slot);
+    if (record->kept.state != HOLD_HELD) {
+        replay_leave(home, slot, record->kept.state, record->kept.ended_ms);
+        /* Leaving counts on; what was told has counted already. */
+        struct unit_line *lines = hold_lines(home, hold);
+        for (uint32_t i = 0; i < hold->seat_count; i++)
+            lines[i].b--;
     }
-    uint32_t slot = replay_make(replay, record);
-    if (slot == SLAB_NONE)
-        return false;
-    versions_note(replay, home, hold_at(home, slot));
-    return true;
+    mark(replay, slot, source->reflected);
+    versions_note(replay, home, hold);
+    return REPLAY_OK;
+}
+
+/* The versions of a block's seats, at their new owner. */
+static enum replay_result
+replay_seats(const struct replay *replay, const struct record *record)
+{
+    const struct record_seats *kept = record->seats_kept;
+    struct shard *owner = home_shard(replay);
+    struct event *event = event_find(owner, (struct bytes){kept->event, kept->event_size});
+    if (event == NULL || kept->block >= event->block_count)
+        return REPLAY_CONTRADICTS;
+    if (event->block_owner[kept->block] != replay->home)
+        return REPLAY_OK;
+    struct block *block = &event->own_blocks[event->block_places[kept->block].own];
+    if (block->seat_count != kept->seat_count)
+        return REPLAY_CONTRADICTS;
+    for (uint32_t i = 0; i < block->seat_count; i++) {
+        uint32_t version;
+        memcpy(&version, record->versions + i * sizeof version, sizeof version);
+        block_version_note(block, i, version);
+    }
+    return REPLAY_OK;
 }
 
 static void
@@ -205,21 +313,21 @@ replay_extended(struct shard *home, uint32_t slot, uint64_t deadline_ms)
 }
 
 /* What follows a hold's placing. A hold that memory bounds have made forgotten is passed over. */
-static bool
-replay_hold(const struct replay *replay, const struct record *record)
+static enum replay_result
+replay_hold(struct replay *replay, const struct replay_source *source, const struct record *record)
 {
-    struct shard *home = home_of(replay, uuid_route16(&record->hold.id));
+    struct shard *home = home_shard(replay);
     uint32_t slot = hold_find(home, &record->hold.id);
     uint64_t time_ms = record->header->time_ms;
     bool late = (record->header->flags & RECORD_LATE) != 0;
     if (slot == SLAB_NONE && late) {
-        slot = replay_make(replay, record);
-        if (slot == SLAB_NONE)
-            return false;
+        enum replay_result result = replay_make(replay, record, &slot);
+        if (result != REPLAY_OK)
+            return result;
         replay_leave(home, slot, HOLD_EXPIRED, time_ms);
     }
-    if (slot == SLAB_NONE)
-        return true;
+    if (slot == SLAB_NONE || reflected(replay, source, slot, record->header->sequence))
+        return REPLAY_OK;
     struct hold *hold = hold_at(home, slot);
     enum hold_state before = HOLD_HELD;
     if (late)
@@ -227,7 +335,7 @@ replay_hold(const struct replay *replay, const struct record *record)
     else if (record->header->type == RECORD_HOLD_CANCELLED)
         before = HOLD_CONFIRMED;
     if (hold->state != before)
-        return false;
+        return REPLAY_CONTRADICTS;
     switch (record->header->type) {
     case RECORD_HOLD_CONFIRMED:
         if (late)
@@ -250,12 +358,12 @@ replay_hold(const struct replay *replay, const struct record *record)
         break;
     }
     versions_note(replay, home, hold);
-    return true;
+    return REPLAY_OK;
 }
 
 /* The answer that the key's command got, from the hold as the record left it. */
 static void
-replay_key(const struct replay *replay, const struct record *record)
+replay_key(struct replay *replay, const struct replay_source *source, const struct record *record)
 {
     static const uint8_t commands[] = {
         [RECORD_HOLD_PLACED] = COMMAND_HOLD,      [RECORD_HOLD_CONFIRMED] = COMMAND_CONFIRM,
@@ -264,91 +372,162 @@ replay_key(const struct replay *replay, const struct record *record)
     };
     struct key_hash key = {record->key->key[0], record->key->key[1]};
     struct key_hash fingerprint = {record->key->fingerprint[0], record->key->fingerprint[1]};
-    struct shard *home;
+    struct shard *home = home_shard(replay);
     struct reply *reply;
+    uint16_t route;
+    uint64_t *key_mark = &replay->key_marks[source->shard];
+    if (source->kind == REPLAY_BEHIND && record->header->sequence <= *key_mark)
+        return;
+    if (source->kind == REPLAY_SNAPSHOT && *key_mark == 0)
+        *key_mark = source->reflected;
     if (record->header->type == RECORD_KEY_KEPT) {
-        home = home_of(replay, record->key_kept.route);
+        route = record->key_kept.route;
         reply = reply_begin(home, STATUS_OK, 0);
         reply_unpack(record->reply, record->key_kept.reply_size, event_find_settings, home, reply);
     } else {
-        home = home_of(replay, uuid_route16(&record->hold.id));
+        route = uuid_route16(&record->hold.id);
         uint32_t slot = hold_find(home, &record->hold.id);
-        if (slot == SLAB_NONE)
+        if (slot == SLAB_NONE || commands[record->header->type] == 0)
             return;
         reply = reply_begin(home, STATUS_OK, commands[record->header->type]);
         reply->kind = REPLY_HOLD;
         reply->created = record->header->type == RECORD_HOLD_PLACED;
         hold_view_recorded(home, slot, &reply->hold);
     }
-    key_remember(home, &key, &fingerprint, record->header->time_ms, reply);
+    key_remember(home, &key, &fingerprint, route, record->header->time_ms, reply);
 }
 
-static bool
-replay_one(const struct replay *replay, enum replay_pass pass, const struct record *record)
+static enum replay_result
+replay_event(const struct replay *replay, const struct record *record)
 {
-    bool event =
-        record->header->type == RECORD_EVENT_CREATED || record->header->type == RECORD_EVENT_CHANGED;
-    bool ok = true;
-    if (event != (pass == REPLAY_EVENTS))
-        return true;
     switch (record->header->type) {
     case RECORD_EVENT_CREATED:
-        ok = replay_event_created(replay, record);
-        break;
+        return replay_event_created(replay, record);
     case RECORD_EVENT_CHANGED:
-        ok = replay_event_changed(replay, record);
-        break;
-    case RECORD_HOLD_PLACED:
-        ok = replay_placed(replay, record);
-        break;
-    case RECORD_KEY_KEPT:
-        break;
+        return replay_event_changed(replay, record);
     default:
-        ok = replay_hold(replay, record);
-        break;
+        return REPLAY_OK;
     }
-    if (ok && record->key != NULL)
-        replay_key(replay, record);
-    return ok;
 }
 
-bool
-shard_replay(struct shard *const shards[], uint32_t shard_count, enum replay_pass pass,
+static enum replay_result
+replay_one(struct replay *replay, const struct replay_source *source, const struct record *record)
+{
+    enum replay_result result = REPLAY_OK;
+    uint16_t route = uuid_route16(&record->hold.id);
+    switch (record->header->type) {
+    case RECORD_EVENT_CREATED:
+    case RECORD_EVENT_CHANGED:
+        return REPLAY_OK;
+    case RECORD_SEATS_KEPT:
+        return replay_seats(replay, record);
+    case RECORD_KEY_KEPT:
+        route = record->key_kept.route;
+        break;
+    case RECORD_HOLD_KEPT:
+        return is_home(replay, route) ? replay_kept(replay, source, record) : REPLAY_OK;
+    case RECORD_HOLD_PLACED:
+        if (is_home(replay, route))
+            result = replay_placed(replay, source, record);
+        break;
+    default:
+        if (is_home(replay, route))
+            result = replay_hold(replay, source, record);
+        break;
+    }
+    if (result == REPLAY_OK && record->key != NULL && is_home(replay, route))
+        replay_key(replay, source, record);
+    return result;
+}
+
+enum replay_result
+shard_replay(struct replay *replay, const struct replay_source *source, enum replay_pass pass,
              const uint8_t *records, size_t size)
 {
-    const struct replay replay = {shards, shard_count};
     while (size > 0) {
         struct record record;
-        if (!record_decode(records, size, &record) || !replay_one(&replay, pass, &record))
-            return false;
+        if (!record_decode(records, size, &record))
+            return REPLAY_CONTRADICTS;
+        enum replay_result result =
+            pass == REPLAY_EVENTS ? replay_event(replay, &record) : replay_one(replay, source, &record);
+        if (result != REPLAY_OK)
+            return result;
         records += record.header->size;
         size -= record.header->size;
     }
-    return true;
+    return REPLAY_OK;
+}
+
+/* Remembered ended holds came from several journals: they are forgotten oldest first. Merge sort of the
+ * list, by runs that are doubled (Knuth, The Art of Computer Programming 3, 5.2.4, algorithm L). */
+static void
+sort_ended(struct shard *shard)
+{
+    uint32_t merges = 2;
+    for (uint32_t run = 1; merges > 1; run *= 2) {
+        uint32_t left = shard->ended_first;
+        uint32_t last = SLAB_NONE;
+        shard->ended_first = SLAB_NONE;
+        for (merges = 0; left != SLAB_NONE; merges++) {
+            uint32_t right = left;
+            uint32_t left_count = 0;
+            uint32_t right_count = run;
+            for (; left_count < run && right != SLAB_NONE; left_count++)
+                right = hold_at(shard, right)->wheel.next;
+            while (left_count > 0 || (right_count > 0 && right != SLAB_NONE)) {
+                bool from_left =
+                    right_count == 0 || right == SLAB_NONE ||
+                    (left_count > 0 && hold_at(shard, left)->ended_ms <= hold_at(shard, right)->ended_ms);
+                uint32_t *from = from_left ? &left : &right;
+                uint32_t taken = *from;
+                *from = hold_at(shard, taken)->wheel.next;
+                if (from_left)
+                    left_count--;
+                else
+                    right_count--;
+                if (last == SLAB_NONE)
+                    shard->ended_first = taken;
+                else
+                    hold_at(shard, last)->wheel.next = taken;
+                hold_at(shard, taken)->wheel.prev = last;
+                last = taken;
+            }
+            left = right;
+        }
+        if (last != SLAB_NONE)
+            hold_at(shard, last)->wheel.next = SLAB_NONE;
+        shard->ended_last = last;
+    }
+}
+
+static void
+settle_seats(struct shard *const shards[], uint32_t home, uint32_t owner)
+{
+    const struct shard *shard = shards[home];
+    for (uint32_t slot = 0; slot < shard->holds.fresh; slot++) {
+        struct hold *hold = hold_at(shard, slot);
+        if (hold->state != HOLD_HELD && hold->state != HOLD_CONFIRMED)
+            continue;
+        const struct unit_line *lines = hold_lines(shard, hold);
+        struct event *event = event_at(shards[owner], hold->event);
+        for (uint32_t i = 0; i < hold->seat_count; i++)
+            if (event_seat_owner(event, lines[i].a) == owner)
+                seat_restore(event, lines[i].a, hold->state, lines[i].b, slot, hold->wheel.deadline_ms);
+    }
 }
 
 void
-shard_replay_done(struct shard *const shards[], uint32_t shard_count)
+replay_settle(struct shard *const shards[], uint32_t shard_count, uint32_t shard)
 {
-    for (uint32_t s = 0; s < shard_count; s++) {
-        struct shard *home = shards[s];
-        for (uint32_t slot = 0; slot < home->holds.fresh; slot++) {
-            struct hold *hold = hold_at(home, slot);
-            if (hold->state != HOLD_HELD && hold->state != HOLD_CONFIRMED)
-                continue;
-            const struct unit_line *lines = hold_lines(home, hold);
-            const struct event *event = event_at(home, hold->event);
-            for (uint32_t i = 0; i < hold->seat_count; i++) {
-                struct shard *owner = shards[event_seat_owner(event, lines[i].a)];
-                seat_restore(event_at(owner, hold->event), lines[i].a, hold->state, lines[i].b, slot,
-                             hold->wheel.deadline_ms);
-            }
-        }
+    const struct event_store *events = &shards[shard]->events;
+    for (uint32_t home = 0; home < shard_count; home++)
+        settle_seats(shards, home, shard);
+    for (uint32_t i = 0; i < events->shown; i++) {
+        const struct event *event = event_at(shards[shard], events->order[i]);
+        if (event->owner != shard)
+            continue;
+        for (uint32_t pool = 0; pool < event->settings->pool_count; pool++)
+            pool_restore(shards, shard_count, event->number, pool);
     }
-    for (uint32_t i = 0; i < shards[0]->events.shown; i++) {
-        uint32_t number = shards[0]->events.order[i];
-        const struct event_settings *settings = event_at(shards[0], number)->settings;
-        for (uint32_t pool = 0; pool < settings->pool_count; pool++)
-            pool_restore(shards, shard_count, number, pool);
-    }
+    sort_ended(shards[shard]);
 }

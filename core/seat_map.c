@@ -250,17 +250,33 @@ seat_settle(struct event *event, seat_ref ref, uint32_t action, uint32_t version
 }
 
 void
+block_version_note(struct block *block, uint32_t index, uint32_t version)
+{
+    uint32_t *at = &block->seats[index].version;
+    uint32_t seen = __atomic_load_n(at, __ATOMIC_RELAXED);
+    while (version > seen &&
+           !__atomic_compare_exchange_n(at, &seen, version, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        ;
+}
+
+void
+seat_version_note(struct event *event, seat_ref ref, uint32_t version)
+{
+    uint32_t i;
+    struct block *block = seat_block(event, ref, &i);
+    block_version_note(block, i, version);
+}
+
+void
 seat_restore(struct event *event, seat_ref ref, enum hold_state state, uint32_t version, uint32_t hold,
              uint64_t deadline_ms)
 {
     uint32_t i;
     struct block *block = seat_block(event, ref, &i);
     struct seat *seat = &block->seats[i];
-    if (version > seat->version)
-        seat->version = version;
-    if (state != HOLD_HELD && state != HOLD_CONFIRMED)
-        return;
-    assert(bit_get(block->free, i)); /* R3: no seat has two live holds, whatever survived */
+    assert(state == HOLD_HELD || state == HOLD_CONFIRMED);
+    assert(version <= seat->version); /* the record that told of it has raised it */
+    assert(bit_get(block->free, i));  /* R3: no seat has two live holds, whatever survived */
     bit_clear(block->free, i);
     count_free(event, block, -1);
     deadline_note(event, block, false, 0);

@@ -551,6 +551,9 @@ message_execute(struct shard *shard, uint32_t from, const struct message_header 
     case MESSAGE_RECALLED:
         pool_recalled(shard, from, (const struct message_recalled *)header);
         break;
+    case MESSAGE_BARRIER:
+        snapshot_barrier(shard, from, (const struct message_barrier *)header);
+        break;
     case MESSAGE_AGAIN:
         place_begin(shard, operation_at(shard, header->operation));
         break;
@@ -619,6 +622,8 @@ shard_batch(struct shard *shard)
         .size = shard->batch_size,
         .sequence_first = shard->batch_sequence,
         .sequence_last = shard->sequence,
+        .record_count = (uint32_t)(shard->records - shard->batch_records),
+        .events = shard->batch_events,
     };
     if (shard->batch_size > 0) {
         shard->batch_at ^= 1;
@@ -667,6 +672,18 @@ shard_next_expiry_ms(const struct shard *shard)
             next = forget;
     }
     return next;
+}
+
+void
+shard_scarce(struct shard *shard, enum scarcity scarcity)
+{
+    shard->scarcity = scarcity;
+}
+
+uint64_t
+shard_sequence(const struct shard *shard)
+{
+    return shard->sequence;
 }
 
 bool

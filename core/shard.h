@@ -85,6 +85,8 @@ struct shard_batch {
     size_t size;
     uint64_t sequence_first;
     uint64_t sequence_last;
+    uint32_t record_count;
+    bool events; /* some record is an event's */
 };
 struct shard_batch shard_batch(struct shard *shard);
 
@@ -109,9 +111,12 @@ void shard_scarce(struct shard *shard, enum scarcity scarcity);
  * time, the same generation in all shards.
  */
 void shard_snapshot_begin(struct shard *shard, uint64_t generation);
-/* Fills ret_records (8-aligned, at least SNAPSHOT_SLICE_MIN bytes) with records. Returns their size; 0 and
- * not last: the other shards' barriers have not come yet, ask again in a later tick. */
-#define SNAPSHOT_SLICE_MIN (2u * 1024u * 1024u)
+/* Writes records into ret_records (8-aligned, SNAPSHOT_SLICE_BYTES long) until there are `size` bytes of
+ * them (at most SNAPSHOT_SLICE_WANTED_MAX; the last one may go beyond) or enough was looked at. Returns
+ * their size; it may be 0: the other shards' barriers have not come yet, or nothing was there to tell; ask
+ * again in a later tick until *ret_last. */
+#define SNAPSHOT_SLICE_BYTES      (2u * 1024u * 1024u)
+#define SNAPSHOT_SLICE_WANTED_MAX (512u * 1024u)
 uint32_t shard_snapshot_slice(struct shard *shard, uint8_t *ret_records, uint32_t size,
                               uint32_t *ret_record_count, bool *ret_last);
 /* Sequence of the last record appended. */
@@ -141,15 +146,51 @@ struct shard_figures {
 void shard_figures(const struct shard *shard, struct shard_figures *ret_figures);
 
 /*
- * Rebuilding a set of shards from records (recovery, the simulator): open all shards, replay every
- * record of every old journal (each journal in its order; first all journals' EVENT records, then the
- * rest; that is what `events` selects), then finish. No host function is called meanwhile. Single
- * thread. The shard count may differ from that of the journals.
+ * Rebuilding a set of shards from records (recovery, the simulator). Open all shards; then
+ *
+ *     REPLAY_EVENTS   every record of the snapshot's parts and of every journal, older epochs first, one
+ * thread REPLAY_HOLDS    the same for each home: only what concerns that shard is taken. Parts first, then
+ * journals, older epochs first, each in its order. Each home in its own thread, or one after the other
+ *     replay_settle   for each shard, when all homes are done; likewise
+ *
+ * No host function is called meanwhile. The shard count may differ from that of the journals. A journal's
+ * records concern only those homes whose routes overlap those of the shard that wrote it (replay_concerns).
  */
 enum replay_pass { REPLAY_EVENTS, REPLAY_HOLDS };
-bool shard_replay(struct shard *const shards[], uint32_t shard_count, enum replay_pass pass,
-                  const uint8_t *records, size_t size);
-void shard_replay_done(struct shard *const shards[], uint32_t shard_count);
+
+struct replay {
+    struct shard *const *shards;
+    uint32_t shard_count;
+    uint32_t home;
+    /* With a snapshot: what it reflects of each hold of this home, by slot (holds_max numbers, zeroed), and
+     * of each of its parts' keys. The caller's; NULL without one. */
+    uint64_t *hold_marks;
+    uint64_t key_marks[SHARDS_MAX];
+};
+
+/* Where records come from. */
+struct replay_source {
+    enum {
+        REPLAY_SNAPSHOT, /* a slice of a part */
+        REPLAY_BEHIND,   /* a journal of the snapshot's epoch, behind its position */
+        REPLAY_AFTER,    /* a journal of a later epoch, or there is no snapshot */
+    } kind;
+    uint32_t shard;     /* that wrote them */
+    uint64_t reflected; /* SNAPSHOT: the slice tells things as they are after this record */
+};
+
+enum replay_result {
+    REPLAY_OK,
+    REPLAY_FULL,       /* does not fit the bounds of these shards */
+    REPLAY_CONTRADICTS /* what was recorded before; or no whole record */
+};
+enum replay_result shard_replay(struct replay *replay, const struct replay_source *source,
+                                enum replay_pass pass, const uint8_t *records, size_t size);
+bool replay_concerns(uint32_t home, uint32_t shard_count, uint32_t writer, uint32_t writer_count);
+/* How many numbers hold_marks has. */
+uint64_t shard_hold_slots(const struct shard *shard);
+/* Seats and pools that this shard owns follow from the holds; R3 is asserted. */
+void replay_settle(struct shard *const shards[], uint32_t shard_count, uint32_t shard);
 
 /* Verifies every invariant of the shard's own state; asserts on the first that does not hold. */
 void shard_check(const struct shard *shard);

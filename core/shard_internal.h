@@ -369,6 +369,29 @@ struct pending {
     bool is_hold; /* an expired hold's units go back; else an operation goes on */
 };
 
+/* A snapshot's part being told: core/snapshot.c. */
+enum snapshot_stage {
+    SNAPSHOT_NONE = 0,
+    SNAPSHOT_TELL, /* what was recorded before it began is told to the other shards, then the barrier */
+    SNAPSHOT_WAIT, /* for the other shards' barriers */
+    SNAPSHOT_EVENTS,
+    SNAPSHOT_SEATS,
+    SNAPSHOT_HOLDS,
+    SNAPSHOT_KEYS,
+};
+
+struct snapshot {
+    uint64_t generation;
+    uint64_t sequence;             /* of the last record when it began */
+    uint64_t barriers[SHARDS_MAX]; /* the generation of each shard's newest barrier */
+    enum snapshot_stage stage;
+    uint32_t event;   /* index in the order of events */
+    uint32_t block;   /* of this shard, of that event */
+    uint32_t hold;    /* slot */
+    uint64_t key;     /* position in the ring of keys */
+    uint64_t key_end; /* what is remembered later is in the journal */
+};
+
 /* Messages for one shard that found no room in its mailbox. */
 struct outbox {
     uint8_t *bytes;
@@ -416,11 +439,16 @@ struct shard {
     uint32_t pending_max;
 
     uint8_t *batches[2];
-    size_t batch_size; /* of the one that fills */
+    size_t batch_size;      /* of the one that fills */
+    uint64_t batch_records; /* appended before it */
+    bool batch_events;      /* it has records of events */
+    enum scarcity scarcity;
     uint32_t batch_at;
     uint64_t batch_sequence; /* of its first record */
     uint64_t sequence;       /* of the last record appended */
     uint64_t durable;
+
+    struct snapshot snapshot;
 
     struct outbox outboxes[SHARDS_MAX];
     uint64_t outbox_size;
@@ -513,7 +541,7 @@ uint32_t seat_take(struct event *event, seat_ref ref, uint32_t hold, uint64_t de
                    bool sell);
 void seat_settle(struct event *event, seat_ref ref, uint32_t action, uint32_t version, uint32_t hold,
                  uint64_t deadline_ms);
-/* Recovery: what the seat is, and the greatest version seen. */
+/* Recovery: the seat is held or sold; its version has been noted. */
 void seat_restore(struct event *event, seat_ref ref, enum hold_state state, uint32_t version, uint32_t hold,
                   uint64_t deadline_ms);
 /* Chooses `count` free adjacent seats in a block; the first one's ref. False: no choice. */
@@ -528,6 +556,9 @@ void section_look_merge(struct section_look *look, const struct section_look *ot
 uint32_t section_letters(const struct event *event, uint32_t section, uint32_t row_from, uint32_t row_to,
                          char *ret_letters);
 uint32_t seat_version(const struct event *event, seat_ref ref);
+/* Recovery: raises the version, from any thread. */
+void seat_version_note(struct event *event, seat_ref ref, uint32_t version);
+void block_version_note(struct block *block, uint32_t index, uint32_t version);
 void block_check(const struct shard *shard, const struct event *event, const struct block *block);
 
 /* -- pool.c -- */
@@ -623,6 +654,9 @@ bool hold_expire_room(const struct shard *shard);
 #define USER_SCAN_MAX 4096
 uint64_t user_overdue_units(const struct shard *shard, uint32_t user);
 
+/* -- snapshot.c -- */
+void snapshot_barrier(struct shard *shard, uint32_t from, const struct message_barrier *message);
+
 /* -- idempotency.c -- */
 void keys_open(struct shard *shard, struct carve *carve);
 struct key_hash key_hash_make(const struct shard *shard, struct bytes owner, struct bytes key);
@@ -631,7 +665,18 @@ struct key_hash command_fingerprint(const struct shard *shard, const struct comm
 const uint8_t *key_find(const struct shard *shard, const struct key_hash *key,
                         const struct key_hash *fingerprint, bool *ret_same, uint32_t *ret_size);
 void key_remember(struct shard *shard, const struct key_hash *key, const struct key_hash *fingerprint,
-                  uint64_t time_ms, const struct reply *reply);
+                  uint16_t route, uint64_t time_ms, const struct reply *reply);
+/* Walks over what is remembered, oldest first: the first one at or after *position (0 at first) and before
+ * `end`, a position too. False: none. The views are valid until the next key is remembered. */
+struct key_kept {
+    struct key_hash key;
+    struct key_hash fingerprint;
+    uint64_t time_ms;
+    uint16_t route;
+    uint16_t reply_size;
+    const uint8_t *reply;
+};
+bool key_kept_next(const struct shard *shard, uint64_t *position, uint64_t end, struct key_kept *ret_kept);
 void keys_forget_old(struct shard *shard, uint32_t budget);
 void keys_check(const struct shard *shard);
 

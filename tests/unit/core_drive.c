@@ -503,12 +503,20 @@ drive_restart(struct drive *drive, uint32_t shard_count)
 {
     close_shards(drive);
     open_shards(drive, shard_count);
-    for (uint32_t pass = 0; pass < 2; pass++) {
-        for (uint32_t i = 0; i < drive->journal_count - shard_count; i++)
-            assert_true(shard_replay(drive->shards, shard_count, pass == 0 ? REPLAY_EVENTS : REPLAY_HOLDS,
-                                     drive->journals[i].bytes, drive->journals[i].size));
-    }
-    shard_replay_done(drive->shards, shard_count);
+    struct replay replay = {.shards = drive->shards, .shard_count = shard_count};
+    const struct replay_source source = {.kind = REPLAY_AFTER};
+    uint32_t old_count = drive->journal_count - shard_count;
+    for (uint32_t i = 0; i < old_count; i++)
+        assert_int_equal(shard_replay(&replay, &source, REPLAY_EVENTS, drive->journals[i].bytes,
+                                      drive->journals[i].size),
+                         REPLAY_OK);
+    for (; replay.home < shard_count; replay.home++)
+        for (uint32_t i = 0; i < old_count; i++)
+            assert_int_equal(shard_replay(&replay, &source, REPLAY_HOLDS, drive->journals[i].bytes,
+                                          drive->journals[i].size),
+                             REPLAY_OK);
+    for (uint32_t i = 0; i < shard_count; i++)
+        replay_settle(drive->shards, shard_count, i);
     drive_check(drive);
 }
 
