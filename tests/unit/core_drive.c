@@ -40,6 +40,19 @@ struct journal {
     size_t reserved;
 };
 
+/* A shard's part of the snapshot: slices behind each other, a struct slice before each. */
+struct slice {
+    uint64_t sequence;
+    uint64_t size;
+};
+
+struct part {
+    uint8_t *bytes;
+    size_t size;
+    size_t journal_size; /* where the journal stood when it began */
+    bool done;
+};
+
 struct one_answer {
     char *text;
     uint64_t sequence;
@@ -68,6 +81,10 @@ struct drive {
     uint32_t messages_max;
     struct journal journals[JOURNALS_MAX]; /* the last shard_count are those of this start */
     uint32_t journal_count;
+    struct part parts[DRIVE_SHARDS];
+    uint32_t part_count; /* 0: no snapshot */
+    uint32_t part_epoch; /* index in journals of the first one of the snapshot's start */
+    uint64_t generation;
     bool disk;
     bool checks;
     uint32_t tag;
@@ -499,22 +516,85 @@ drive_open(uint32_t shard_count, const struct shard_settings *settings)
 }
 
 void
+drive_snapshot_begin(struct drive *drive)
+{
+    drive->generation++;
+    drive->part_count = drive->shard_count;
+    drive->part_epoch = drive->journal_count - drive->shard_count;
+    for (uint32_t i = 0; i < drive->shard_count; i++) {
+        drive->parts[i].size = 0;
+        drive->parts[i].done = false;
+        drive->parts[i].journal_size = journal_of(drive, i)->size;
+        shard_snapshot_begin(drive->shards[i], drive->generation);
+    }
+}
+
+bool
+drive_snapshot_step(struct drive *drive, uint32_t size)
+{
+    static _Alignas(8) uint8_t bytes[SNAPSHOT_SLICE_BYTES];
+    bool done = true;
+    for (uint32_t i = 0; i < drive->shard_count; i++) {
+        struct part *part = &drive->parts[i];
+        uint32_t count;
+        if (part->done)
+            continue;
+        struct slice slice = {.size =
+                                  shard_snapshot_slice(drive->shards[i], bytes, size, &count, &part->done)};
+        slice.sequence = shard_sequence(drive->shards[i]);
+        part->bytes = realloc(part->bytes, part->size + sizeof slice + slice.size);
+        assert_non_null(part->bytes);
+        memcpy(part->bytes + part->size, &slice, sizeof slice);
+        memcpy(part->bytes + part->size + sizeof slice, bytes, slice.size);
+        part->size += sizeof slice + slice.size;
+        done &= part->done;
+    }
+    return done;
+}
+
+static void
+replay_all(struct drive *drive, struct replay *replay, uint32_t journal_count, enum replay_pass pass)
+{
+    for (uint32_t i = 0; i < drive->part_count; i++) {
+        const struct part *part = &drive->parts[i];
+        assert_true(part->done);
+        for (size_t at = 0; at < part->size;) {
+            struct slice slice;
+            memcpy(&slice, part->bytes + at, sizeof slice);
+            const struct replay_source source = {
+                .kind = REPLAY_SNAPSHOT, .shard = i, .reflected = slice.sequence};
+            assert_int_equal(
+                shard_replay(replay, &source, pass, part->bytes + at + sizeof slice, slice.size),
+                REPLAY_OK);
+            at += sizeof slice + slice.size;
+        }
+    }
+    for (uint32_t i = drive->part_count == 0 ? 0 : drive->part_epoch; i < journal_count; i++) {
+        const struct journal *journal = &drive->journals[i];
+        bool behind = drive->part_count > 0 && i < drive->part_epoch + drive->part_count;
+        const struct replay_source source = {.kind = behind ? REPLAY_BEHIND : REPLAY_AFTER,
+                                             .shard = behind ? i - drive->part_epoch : 0};
+        size_t from = behind ? drive->parts[source.shard].journal_size : 0;
+        assert_int_equal(shard_replay(replay, &source, pass, journal->bytes + from, journal->size - from),
+                         REPLAY_OK);
+    }
+}
+
+void
 drive_restart(struct drive *drive, uint32_t shard_count)
 {
     close_shards(drive);
     open_shards(drive, shard_count);
-    struct replay replay = {.shards = drive->shards, .shard_count = shard_count};
-    const struct replay_source source = {.kind = REPLAY_AFTER};
     uint32_t old_count = drive->journal_count - shard_count;
-    for (uint32_t i = 0; i < old_count; i++)
-        assert_int_equal(shard_replay(&replay, &source, REPLAY_EVENTS, drive->journals[i].bytes,
-                                      drive->journals[i].size),
-                         REPLAY_OK);
-    for (; replay.home < shard_count; replay.home++)
-        for (uint32_t i = 0; i < old_count; i++)
-            assert_int_equal(shard_replay(&replay, &source, REPLAY_HOLDS, drive->journals[i].bytes,
-                                          drive->journals[i].size),
-                             REPLAY_OK);
+    struct replay replay = {.shards = drive->shards, .shard_count = shard_count};
+    replay_all(drive, &replay, old_count, REPLAY_EVENTS);
+    for (; replay.home < shard_count; replay.home++) {
+        replay.hold_marks = calloc(shard_hold_slots(drive->shards[replay.home]), sizeof(uint64_t));
+        assert_non_null(replay.hold_marks);
+        memset(replay.key_marks, 0, sizeof replay.key_marks);
+        replay_all(drive, &replay, old_count, REPLAY_HOLDS);
+        free(replay.hold_marks);
+    }
     for (uint32_t i = 0; i < shard_count; i++)
         replay_settle(drive->shards, shard_count, i);
     drive_check(drive);
@@ -526,6 +606,8 @@ drive_close(struct drive *drive)
     close_shards(drive);
     for (uint32_t i = 0; i < drive->journal_count; i++)
         free(drive->journals[i].bytes);
+    for (uint32_t i = 0; i < DRIVE_SHARDS; i++)
+        free(drive->parts[i].bytes);
     for (uint32_t i = 0; i < ANSWERS_MAX; i++)
         free(drive->answers[i].text);
     free(drive->answers);

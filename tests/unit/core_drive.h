@@ -41,6 +41,11 @@ void drive_close(struct drive *drive);
  * is on disk is lost. */
 void drive_restart(struct drive *drive, uint32_t shard_count);
 
+/* Begins a snapshot in all shards, which every later restart begins from; tells one slice of each, true:
+ * all is told. It must be told to its end before a restart. */
+void drive_snapshot_begin(struct drive *drive);
+bool drive_snapshot_step(struct drive *drive, uint32_t size);
+
 uint64_t drive_now(const struct drive *drive);
 struct shard *drive_shard(const struct drive *drive, uint32_t shard);
 uint32_t drive_shard_count(const struct drive *drive);
