@@ -66,6 +66,7 @@ section_blocks(const struct event_settings *settings, uint32_t index, struct sec
         uint32_t count = (s->row_count + rows - 1) / rows;
         if (section != NULL) {
             section->rows_a_block = rows;
+            section->row_part = (1u << ROW_PART_BITS) / rows + 1;
             section->row_seats = s->row_seats;
         }
         for (uint32_t i = 0; block_seats != NULL && i < count; i++) {

@@ -295,43 +295,62 @@ pool_line_settle(struct shard *shard, struct event *event, const struct unit_lin
     return false;
 }
 
+/* One message to one other owner of the hold's units. */
+static void
+settle_other(struct shard *shard, uint32_t slot, uint32_t owner, uint32_t action, struct operation *op)
+{
+    struct hold *hold = hold_at(shard, slot);
+    const struct unit_line *lines = hold_lines(shard, hold);
+    const struct event *event = event_at(shard, hold->event);
+    struct message_settle settle;
+    settle_begin(shard, &settle, hold->event, slot, hold->wheel.deadline_ms, op);
+    for (uint32_t i = 0; i < hold->seat_count; i++) {
+        if (event_seat_owner(event, lines[i].a) != owner)
+            continue;
+        settle.seats[settle.seat_count].ref = lines[i].a;
+        settle.seats[settle.seat_count].version = lines[i].b;
+        settle.seats[settle.seat_count++].action = action;
+    }
+    for (uint32_t i = hold->seat_count;
+         owner == event->owner && i < hold->seat_count + (uint32_t)hold->pool_count; i++) {
+        const struct pool *pool = &event->pools[lines[i].b >> 26];
+        if (pool->sliced)
+            continue; /* nobody has to be told */
+        settle.pools[settle.pool_count].pool = (uint8_t)(lines[i].b >> 26);
+        settle.pools[settle.pool_count].action = (uint8_t)action;
+        settle.pools[settle.pool_count].first_ms = pool_first_ms(shard, pool);
+        settle.pools[settle.pool_count++].quantity = lines[i].a;
+    }
+    settle_send(shard, owner, &settle, op);
+}
+
 void
 hold_settle_owners(struct shard *shard, uint32_t slot, uint32_t action, struct operation *op)
 {
     struct hold *hold = hold_at(shard, slot);
     const struct unit_line *lines = hold_lines(shard, hold);
     struct event *event = event_at(shard, hold->event);
-    uint64_t owners = hold_owners(shard, slot);
-    bool pools_done = false;
-    for (uint32_t owner = 0; owner < shard->settings.shard_count; owner++) {
-        if ((owners & SHARD_BIT(owner)) == 0)
-            continue;
-        struct message_settle settle;
-        settle_begin(shard, &settle, hold->event, slot, hold->wheel.deadline_ms, op);
-        for (uint32_t i = 0; i < hold->seat_count; i++) {
-            if (event_seat_owner(event, lines[i].a) != owner)
-                continue;
-            settle.seats[settle.seat_count].ref = lines[i].a;
-            settle.seats[settle.seat_count].version = lines[i].b;
-            settle.seats[settle.seat_count++].action = action;
-        }
-        if (owner == event->owner) {
-            pools_done = true;
-            for (uint32_t i = hold->seat_count; i < hold->seat_count + (uint32_t)hold->pool_count; i++) {
-                if (!pool_line_settle(shard, event, &lines[i], action))
-                    continue;
-                struct pool *pool = &event->pools[lines[i].b >> 26];
-                settle.pools[settle.pool_count].pool = (uint8_t)(lines[i].b >> 26);
-                settle.pools[settle.pool_count].action = (uint8_t)action;
-                settle.pools[settle.pool_count].first_ms = pool_first_ms(shard, pool);
-                settle.pools[settle.pool_count++].quantity = lines[i].a;
-            }
-        }
-        settle_send(shard, owner, &settle, op);
+    uint32_t self = shard->settings.shard_index;
+    uint64_t others = 0;
+    for (uint32_t i = 0; i < hold->seat_count; i++) {
+        uint32_t owner = event_seat_owner(event, lines[i].a);
+        if (owner == self)
+            seat_settle(event, lines[i].a, action, lines[i].b, slot, hold->wheel.deadline_ms);
+        else
+            others |= SHARD_BIT(owner);
     }
-    if (!pools_done)
-        for (uint32_t i = hold->seat_count; i < hold->seat_count + (uint32_t)hold->pool_count; i++)
-            (void)pool_line_settle(shard, event, &lines[i], action); /* sliced: nobody has to be told */
+    for (uint32_t i = hold->seat_count; i < hold->seat_count + (uint32_t)hold->pool_count; i++) {
+        uint32_t pool = lines[i].b >> 26;
+        if (!pool_line_settle(shard, event, &lines[i], action))
+            continue;
+        if (event->owner == self)
+            pool_settle(shard, event, pool, action, lines[i].a, self,
+                        pool_first_ms(shard, &event->pools[pool]));
+        else
+            others |= SHARD_BIT(event->owner);
+    }
+    for (; others != 0; others &= others - 1)
+        settle_other(shard, slot, (uint32_t)__builtin_ctzll(others), action, op);
     shard->wake = true;
 }
 
@@ -369,9 +388,10 @@ settle_send(struct shard *shard, uint32_t owner, struct message_settle *settle, 
 bool
 hold_return_room(const struct shard *shard, uint32_t slot)
 {
-    uint64_t owners = hold_owners(shard, slot);
-    for (uint32_t i = 0; i < shard->settings.shard_count; i++)
-        if ((owners & SHARD_BIT(i)) != 0 && !message_room(shard, i))
+    /* an outbox that is empty has room */
+    uint64_t owners = shard->outbox_used_shards == 0 ? 0 : hold_owners(shard, slot);
+    for (owners &= shard->outbox_used_shards; owners != 0; owners &= owners - 1)
+        if (!message_room(shard, (uint32_t)__builtin_ctzll(owners)))
             return false;
     return true;
 }

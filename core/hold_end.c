@@ -62,23 +62,52 @@ hold_for(struct shard *shard, const struct origin *origin, const struct command 
     return SLAB_NONE;
 }
 
+/* A hold that a command begins with, and the command's key. */
+struct opening {
+    uint32_t slot;
+    enum hold_state state;
+    struct key_hash key;
+    struct key_hash fingerprint;
+};
+
+#define STATE_BIT(state) (1u << (state))
+
+/* CONFIRM, EXTEND and RELEASE begin alike: the key may be answered already, the hold must be there, and in
+ * one of these states. False: answered or parked. */
+static bool
+opened(struct shard *shard, const struct origin *origin, const struct command *c, uint32_t states,
+       struct opening *ret_opening)
+{
+    if (key_answered(shard, origin, c, c->user, &ret_opening->key, &ret_opening->fingerprint))
+        return false;
+    ret_opening->slot = hold_for(shard, origin, c);
+    if (ret_opening->slot == SLAB_NONE)
+        return false;
+    ret_opening->state = hold_at(shard, ret_opening->slot)->state;
+    if ((states & STATE_BIT(ret_opening->state)) != 0)
+        return true;
+    assert(ret_opening->state != HOLD_HELD);
+    reply_status(shard, origin, c->type, ended_status[ret_opening->state]);
+    return false;
+}
+
 static struct operation *
-begin(struct shard *shard, const struct origin *origin, const struct command *c, uint32_t slot,
-      const struct key_hash *key, const struct key_hash *fingerprint)
+begin(struct shard *shard, const struct origin *origin, const struct command *c,
+      const struct opening *opening)
 {
     if (!operation_room(shard, true)) {
         reply_status(shard, origin, c->type, STATUS_BUSY);
         return NULL;
     }
-    const struct hold *hold = hold_at(shard, slot);
+    const struct hold *hold = hold_at(shard, opening->slot);
     struct operation *op = operation_take(shard, origin, c->type);
     op->event = hold->event;
     op->user = hold->user;
-    op->hold = slot;
+    op->hold = opening->slot;
     op->key_used = c->key.size > 0;
     if (op->key_used) {
-        op->key = *key;
-        op->fingerprint = *fingerprint;
+        op->key = opening->key;
+        op->fingerprint = opening->fingerprint;
     }
     op->route = uuid_route16(&hold->id);
     operation_meta(op, c);
@@ -187,28 +216,19 @@ confirm_now(struct shard *shard, struct operation *op)
 void
 command_confirm(struct shard *shard, const struct origin *origin, const struct command *c)
 {
-    struct key_hash key;
-    struct key_hash fingerprint;
-    if (key_answered(shard, origin, c, c->user, &key, &fingerprint))
+    struct opening opening;
+    uint32_t states = STATE_BIT(HOLD_HELD) | STATE_BIT(HOLD_CONFIRMED);
+    if (!opened(shard, origin, c, c->late ? states | STATE_BIT(HOLD_EXPIRED) : states, &opening))
         return;
-    uint32_t slot = hold_for(shard, origin, c);
-    if (slot == SLAB_NONE)
-        return;
-    enum hold_state state = hold_at(shard, slot)->state;
-    bool late = c->late && state == HOLD_EXPIRED;
-    if (state != HOLD_HELD && state != HOLD_CONFIRMED && !late) {
-        reply_status(shard, origin, c->type, ended_status[state]);
-        return;
-    }
-    struct operation *op = begin(shard, origin, c, slot, &key, &fingerprint);
+    struct operation *op = begin(shard, origin, c, &opening);
     if (op == NULL)
         return;
     op->payment_ref_size = (uint8_t)c->payment_ref.size;
     if (c->payment_ref.size > 0)
         memcpy(op->payment_ref, c->payment_ref.data, c->payment_ref.size);
-    if (late)
+    if (opening.state == HOLD_EXPIRED)
         late_begin(shard, op);
-    else if (state == HOLD_CONFIRMED)
+    else if (opening.state == HOLD_CONFIRMED)
         answer_again(shard, op);
     else
         confirm_now(shard, op);
@@ -235,18 +255,10 @@ extend_now(struct shard *shard, struct operation *op, uint64_t deadline_ms)
 void
 command_extend(struct shard *shard, const struct origin *origin, const struct command *c)
 {
-    struct key_hash key;
-    struct key_hash fingerprint;
-    if (key_answered(shard, origin, c, c->user, &key, &fingerprint))
+    struct opening opening;
+    if (!opened(shard, origin, c, STATE_BIT(HOLD_HELD), &opening))
         return;
-    uint32_t slot = hold_for(shard, origin, c);
-    if (slot == SLAB_NONE)
-        return;
-    const struct hold *hold = hold_at(shard, slot);
-    if (hold->state != HOLD_HELD) {
-        reply_status(shard, origin, c->type, ended_status[hold->state]);
-        return;
-    }
+    const struct hold *hold = hold_at(shard, opening.slot);
     uint64_t cap =
         hold->start_ms + event_at(shard, hold->event)->settings->hold_seconds_max * (uint64_t)1000;
     uint64_t deadline = shard->now_ms + c->seconds * (uint64_t)1000;
@@ -259,7 +271,7 @@ command_extend(struct shard *shard, const struct origin *origin, const struct co
         reply_send(shard, origin, reply, 0);
         return;
     }
-    struct operation *op = begin(shard, origin, c, slot, &key, &fingerprint);
+    struct operation *op = begin(shard, origin, c, &opening);
     if (op == NULL)
         return;
     if (deadline <= hold->wheel.deadline_ms)
@@ -273,42 +285,33 @@ command_extend(struct shard *shard, const struct origin *origin, const struct co
 void
 command_release(struct shard *shard, const struct origin *origin, const struct command *c)
 {
-    struct key_hash key;
-    struct key_hash fingerprint;
-    if (key_answered(shard, origin, c, c->user, &key, &fingerprint))
+    struct opening opening;
+    if (!opened(shard, origin, c, STATE_BIT(HOLD_HELD) | STATE_BIT(HOLD_RELEASED), &opening))
         return;
-    uint32_t slot = hold_for(shard, origin, c);
-    if (slot == SLAB_NONE)
-        return;
-    enum hold_state state = hold_at(shard, slot)->state;
-    if (state != HOLD_HELD && state != HOLD_RELEASED) {
-        reply_status(shard, origin, c->type, ended_status[state]);
-        return;
-    }
-    struct operation *op = begin(shard, origin, c, slot, &key, &fingerprint);
+    struct operation *op = begin(shard, origin, c, &opening);
     if (op == NULL)
         return;
-    if (state == HOLD_RELEASED) {
+    if (opening.state == HOLD_RELEASED) {
         answer_again(shard, op);
         return;
     }
-    hold_leave_live(shard, slot, HOLD_RELEASED);
+    hold_leave_live(shard, opening.slot, HOLD_RELEASED);
     record_and_decide(shard, op);
 }
 
 void
 command_cancel(struct shard *shard, const struct origin *origin, const struct command *c)
 {
-    uint32_t slot = hold_for(shard, origin, c);
-    if (slot == SLAB_NONE)
+    struct opening opening = {.slot = hold_for(shard, origin, c)};
+    if (opening.slot == SLAB_NONE)
         return;
-    struct hold *hold = hold_at(shard, slot);
+    struct hold *hold = hold_at(shard, opening.slot);
     if (hold->state != HOLD_CONFIRMED && hold->state != HOLD_CANCELLED) {
         reply_status(shard, origin, c->type,
                      hold->state == HOLD_HELD ? STATUS_NOTCONFIRMED : ended_status[hold->state]);
         return;
     }
-    struct operation *op = begin(shard, origin, c, slot, NULL, NULL);
+    struct operation *op = begin(shard, origin, c, &opening);
     if (op == NULL)
         return;
     op->key_used = 0; /* an operator's key is kept where the command came from: shard.c */

@@ -113,7 +113,8 @@ place_ask(struct shard *shard, struct operation *op, uint32_t owner, struct mess
     }
 }
 
-/* One owner a call; the answer comes back here. With every owner local this recurses once an owner. */
+/* One owner after another: what this shard owns is taken at once; another's answer, or a refusal, comes
+ * back here. */
 void
 place_next(struct shard *shard, struct operation *op)
 {
@@ -121,6 +122,8 @@ place_next(struct shard *shard, struct operation *op)
         uint32_t owner = (uint32_t)__builtin_ctzll(op->to_ask);
         struct message_reserve message;
         op->to_ask &= ~SHARD_BIT(owner);
+        if (owner == shard->settings.shard_index && owner_take_own(shard, op))
+            continue;
         place_reserve_message(shard, op, &message);
         reserve_fill(op, owner, &message);
         if (message.seat_count == 0 && message.pool_count == 0)

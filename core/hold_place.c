@@ -210,9 +210,9 @@ bool
 place_room(struct shard *shard, const struct operation *op)
 {
     uint32_t lines = (uint32_t)op->seats_asked + op->best_count + op->pool_count;
-    for (uint32_t i = 0; i < shard->settings.shard_count; i++)
-        if (!message_room(shard, i))
-            return false;
+    for (uint64_t used = shard->outbox_used_shards; used != 0; used &= used - 1)
+        if (!message_room(shard, (uint32_t)__builtin_ctzll(used)))
+            return false; /* an outbox that is empty has room */
     return op->late ? slab_left(&shard->pool_nodes) >= HOLD_POOLS_MAX
                     : hold_room(shard, lines, op->user == SLAB_NONE);
 }

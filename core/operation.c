@@ -282,14 +282,32 @@ telling(struct shard *shard, struct operation *op, bool on)
     shard->wake = true;
 }
 
+/* Is the answer to be read from the hold itself? One that was confirmed, released or cancelled stays as it
+ * was decided until the answer has left: HOLD_RETURNING, and then HOLD_TELLING, keep everybody off. */
+static bool
+told_by_hold(const struct operation *op)
+{
+    return op->after_durable && op->replaced == SLAB_NONE;
+}
+
 static void
 finish(struct shard *shard, struct operation *op)
 {
     if (!op->durable || op->awaited > 0)
         return;
     telling(shard, op, false);
+    if (!told_by_hold(op) && op->origin.shard != shard->settings.shard_index) {
+        reply_send_packed(shard, &op->origin, op->packed, op->packed_size, op->replayed);
+        operation_free(shard, op);
+        return;
+    }
     struct reply *reply = reply_begin(shard, STATUS_OK, op->command);
-    reply_unpack(op->packed, op->packed_size, event_find_settings, shard, reply);
+    if (told_by_hold(op)) {
+        reply->kind = REPLY_HOLD;
+        hold_view_recorded(shard, op->hold, &reply->hold);
+    } else {
+        reply_unpack(op->packed, op->packed_size, event_find_settings, shard, reply);
+    }
     reply->replayed = op->replayed;
     reply_send(shard, &op->origin, reply, 0);
     operation_free(shard, op);
@@ -313,8 +331,11 @@ operation_decided(struct shard *shard, struct operation *op, const struct reply 
     if (op->awaited > 0)
         telling(shard, op, true);
     assert(reply->figures == 0);
-    op->packed_size = (uint16_t)reply_pack(reply, op->packed);
-    assert(op->packed_size <= OPERATION_PACKED_MAX);
+    assert(reply->status == STATUS_OK);
+    if (!told_by_hold(op)) {
+        op->packed_size = (uint16_t)reply_pack(reply, op->packed);
+        assert(op->packed_size <= OPERATION_PACKED_MAX);
+    }
     operation_when_durable(shard, op);
 }
 

@@ -55,6 +55,44 @@ reserve_best(struct event *event, const struct message_reserve *message, struct 
     return true;
 }
 
+static bool
+own_are_free(const struct event *event, const struct operation *op, uint32_t self)
+{
+    for (uint32_t i = 0; i < op->seats_asked; i++) {
+        if (op->seats[i].owner != self || op->seats[i].kept)
+            continue;
+        if (!seat_is_free(event, op->seats[i].ref))
+            return false;
+        if (PLANTED(PLANT_CHECK_THEN_ACT))
+            break;
+    }
+    for (uint32_t i = 0; i < op->pool_count; i++)
+        if (op->pools[i].owner == self && !op->pools[i].sliced && op->pools[i].reserve > 0 &&
+            !pool_is_free(event, op->pools[i].pool, op->pools[i].reserve))
+            return false;
+    return true;
+}
+
+bool
+owner_take_own(struct shard *shard, struct operation *op)
+{
+    struct event *event = event_at(shard, op->event);
+    uint32_t self = shard->settings.shard_index;
+    bool final = !op->multiple;
+    if (op->stage != STAGE_RESERVE || !own_are_free(event, op, self))
+        return false;
+    op->granted |= SHARD_BIT(self);
+    for (uint32_t i = 0; i < op->seats_asked; i++)
+        if (op->seats[i].owner == self && !op->seats[i].kept)
+            op->seats[i].version =
+                seat_take(event, op->seats[i].ref, op->hold, op->deadline_ms, final, op->late);
+    for (uint32_t i = 0; i < op->pool_count; i++)
+        if (op->pools[i].owner == self && !op->pools[i].sliced && op->pools[i].reserve > 0)
+            (void)pool_take(shard, event, op->pools[i].pool, op->pools[i].reserve, self,
+                            final); /* the owner's slice is the pool itself */
+    return true;
+}
+
 bool
 owner_reserve(struct shard *shard, uint32_t from, const struct message_reserve *message,
               struct message_reserved *answer)

@@ -142,6 +142,13 @@ pool_recalled(struct shard *shard, uint32_t from, const struct message_recalled 
         recall_finish(shard, pool);
 }
 
+bool
+pool_is_free(const struct event *event, uint32_t index, uint32_t quantity)
+{
+    const struct pool *pool = &event->pools[index];
+    return pool->mode != POOL_RECALLING && pool->free >= quantity;
+}
+
 enum status
 pool_try(struct shard *shard, struct event *event, uint32_t index, uint32_t quantity, uint32_t asked,
          uint32_t *ret_remaining, uint64_t *ret_next_deadline_ms)

@@ -32,6 +32,7 @@ record_room(const struct shard *shard, size_t size)
     return shard->batch_size + promised + size <= shard->settings.batch_bytes_max;
 }
 
+/* Writes into the batch that fills; `at` is where the next part goes. */
 struct writer {
     uint8_t *start;
     uint8_t *at;
@@ -46,25 +47,34 @@ put(struct writer *w, const void *data, size_t size)
     }
 }
 
+/* The next part, to be filled in place: only behind parts of a multiple of eight bytes. */
+static inline void *
+part(struct writer *w, size_t size)
+{
+    void *at = w->at;
+    w->at += size;
+    return at;
+}
+
 static struct writer
 record_begin(struct shard *shard, enum record_type type, uint8_t flags, const struct operation *op)
 {
     struct writer w;
     w.start = w.at = shard->batches[shard->batch_at] + shard->batch_size;
     bool keyed = op != NULL && op->key_used != 0;
-    struct record_header header = {
+    struct record_header *header = part(&w, sizeof *header);
+    *header = (struct record_header){
         .type = (uint8_t)type,
         .flags = (uint8_t)(flags | (keyed ? RECORD_KEY : 0)),
         .sequence = shard->sequence + 1,
         .time_ms = shard->now_ms,
     };
-    put(&w, &header, sizeof header);
     if (keyed) {
-        struct record_key_hashes hashes = {
+        struct record_key_hashes *hashes = part(&w, sizeof *hashes);
+        *hashes = (struct record_key_hashes){
             .key = {op->key.low, op->key.high},
             .fingerprint = {op->fingerprint.low, op->fingerprint.high},
         };
-        put(&w, &hashes, sizeof hashes);
     }
     return w;
 }
@@ -104,7 +114,11 @@ record_hold(struct shard *shard, uint32_t slot, const struct operation *op)
     uint8_t flags = 0;
     if (op->late)
         flags |= RECORD_LATE;
-    struct record_hold body = {
+    if (whole && op->replaced != SLAB_NONE)
+        flags |= RECORD_REPLACES;
+    struct writer w = record_begin(shard, types[op->command], flags, op);
+    struct record_hold *body = part(&w, sizeof *body);
+    *body = (struct record_hold){
         .id = hold->id,
         .deadline_ms = hold->wheel.deadline_ms,
         .start_ms = hold->start_ms,
@@ -112,32 +126,25 @@ record_hold(struct shard *shard, uint32_t slot, const struct operation *op)
         .request_id_size = op->request_id_size,
         .payment_ref_size = op->payment_ref_size,
     };
-    struct bytes event = {NULL, 0};
-    struct bytes user = {NULL, 0};
     if (whole) {
         const struct event_settings *settings = event_at(shard, hold->event)->settings;
-        event = (struct bytes){settings->id, settings->id_size};
-        user = user_name(shard, user_at(shard, hold->user));
-        body.event_size = (uint8_t)event.size;
-        body.user_size = (uint8_t)user.size;
-        body.seat_count = hold->seat_count;
-        body.pool_count = hold->pool_count;
-        if (op->replaced != SLAB_NONE) {
-            flags |= RECORD_REPLACES;
-            body.replaces = op->replaced_id;
-        }
+        struct bytes user = user_name(shard, user_at(shard, hold->user));
+        body->event_size = settings->id_size;
+        body->user_size = (uint8_t)user.size;
+        body->seat_count = hold->seat_count;
+        body->pool_count = hold->pool_count;
+        if (op->replaced != SLAB_NONE)
+            body->replaces = op->replaced_id;
+        put(&w, settings->id, settings->id_size);
+        put(&w, user.data, user.size);
     }
-    struct writer w = record_begin(shard, types[op->command], flags, op);
-    put(&w, &body, sizeof body);
-    put(&w, event.data, event.size);
-    put(&w, user.data, user.size);
     put(&w, op->request_id, op->request_id_size);
     put(&w, op->payment_ref, op->payment_ref_size);
-    for (uint32_t i = 0; i < body.seat_count; i++) {
+    for (uint32_t i = 0; i < body->seat_count; i++) {
         struct record_seat seat = {lines[i].a, lines[i].b};
         put(&w, &seat, sizeof seat);
     }
-    for (uint32_t i = 0; i < body.pool_count; i++) {
+    for (uint32_t i = 0; i < body->pool_count; i++) {
         const struct unit_line *line = &lines[hold->seat_count + i];
         struct record_pool pool = {line->b >> 26, line->a};
         put(&w, &pool, sizeof pool);

@@ -116,6 +116,14 @@ seat_version(const struct event *event, seat_ref ref)
     return seat_block(event, ref, &i)->seats[i].version;
 }
 
+bool
+seat_is_free(const struct event *event, seat_ref ref)
+{
+    uint32_t i;
+    const struct block *block = seat_block(event, ref, &i);
+    return bit_get(block->free, i);
+}
+
 enum status
 seat_try(const struct shard *shard, const struct event *event, seat_ref ref, uint32_t *ret_hold,
          uint64_t *ret_deadline_ms)

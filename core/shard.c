@@ -226,15 +226,29 @@ reply_begin(struct shard *shard, enum status status, enum command_type command)
     return reply;
 }
 
-static uint32_t
-reply_message(struct shard *shard, const struct origin *origin, const struct reply *reply)
+/* Begins a REPLY message, whose answer the caller packs into it; then reply_message_size(). */
+static struct message_reply *
+reply_message_begin(struct shard *shard, const struct origin *origin, bool replayed)
 {
     struct message_reply *message = &shard->out.reply;
     message->header = (struct message_header){.type = MESSAGE_REPLY, .operation = origin->operation};
     message->tag = origin->tag;
-    message->replayed = reply->replayed;
-    message->packed_size = reply_pack(reply, message->packed);
+    message->replayed = replayed;
+    return message;
+}
+
+static uint32_t
+reply_message_size(const struct message_reply *message)
+{
     return ((uint32_t)offsetof(struct message_reply, packed) + message->packed_size + 7) & ~7u;
+}
+
+static uint32_t
+reply_message(struct shard *shard, const struct origin *origin, const struct reply *reply)
+{
+    struct message_reply *message = reply_message_begin(shard, origin, reply->replayed);
+    message->packed_size = reply_pack(reply, message->packed);
+    return reply_message_size(message);
 }
 
 /* Refusals that tell what an earlier command did here: a crash must not take that back (R2). */
@@ -275,6 +289,18 @@ reply_send(struct shard *shard, const struct origin *origin, const struct reply 
         return;
     }
     message_send(shard, origin->shard, &shard->out, reply_message(shard, origin, reply));
+}
+
+void
+reply_send_packed(struct shard *shard, const struct origin *origin, const uint8_t *packed,
+                  uint32_t packed_size, bool replayed)
+{
+    assert(origin->shard != shard->settings.shard_index);
+    struct message_reply *message = reply_message_begin(shard, origin, replayed);
+    shard->outcomes[STATUS_OK]++;
+    message->packed_size = packed_size;
+    memcpy(message->packed, packed, packed_size);
+    message_send(shard, origin->shard, message, reply_message_size(message));
 }
 
 void

@@ -92,10 +92,16 @@ struct pool {
 
 /* ---- events: core/event.c ---- */
 
+/* A row's block without a division: with part = 2^20 / rows_a_block + 1, row * part >> 20 is
+ * row / rows_a_block exactly, as long as row * rows_a_block < 2^20. */
+#define ROW_PART_BITS 20
+static_assert((uint64_t)(ROWS_MAX - 1) * BLOCK_SEATS_MAX < (1u << ROW_PART_BITS), "the quotient is exact");
+
 struct section {
     uint32_t block_first; /* number of its first block in the event */
     uint32_t block_count;
     uint32_t rows_a_block; /* regular; else 0 */
+    uint32_t row_part;     /* regular: row * row_part >> ROW_PART_BITS is row / rows_a_block */
     uint32_t row_seats;    /* regular: of each row */
     uint16_t *row_block;   /* irregular: block of each row, counted from block_first */
     uint16_t *row_offset;  /* irregular: index of the row's first seat in its block */
@@ -504,8 +510,9 @@ event_seat_block(const struct event *event, seat_ref ref, uint32_t *ret_index)
         *ret_index = section->row_offset[row] + SEAT_REF_NUMBER(ref) - 1;
         return section->block_first + section->row_block[row];
     }
-    *ret_index = row % section->rows_a_block * section->row_seats + SEAT_REF_NUMBER(ref) - 1;
-    return section->block_first + row / section->rows_a_block;
+    uint32_t block = row * section->row_part >> ROW_PART_BITS;
+    *ret_index = (row - block * section->rows_a_block) * section->row_seats + SEAT_REF_NUMBER(ref) - 1;
+    return section->block_first + block;
 }
 /* Asks for the memory of a seat of this shard before it is needed: its block's counts and bits, and itself.
  */
@@ -533,6 +540,7 @@ event_open_at(const struct event *event)
 
 /* -- seat_map.c: a block owner's part of the commands -- */
 void block_open(struct event *event, struct block *block);
+bool seat_is_free(const struct event *event, seat_ref ref);
 /* Would this seat be granted? OK, HELD, SOLD, or BUSY: reserved by a hold that is not yet decided. */
 enum status seat_try(const struct shard *shard, const struct event *event, seat_ref ref, uint32_t *ret_hold,
                      uint64_t *ret_deadline_ms);
@@ -566,6 +574,8 @@ void pool_open(struct shard *shard, struct event *event, uint32_t pool);
 /* The owner's decision: OK, HELDOUT, SOLDOUT, or BUSY: ask again when something has changed. */
 enum status pool_try(struct shard *shard, struct event *event, uint32_t pool, uint32_t quantity,
                      uint32_t asked, uint32_t *ret_remaining, uint64_t *ret_next_deadline_ms);
+/* Would pool_try() say OK? */
+bool pool_is_free(const struct event *event, uint32_t pool, uint32_t quantity);
 /* Takes what pool_try() granted. from: the asking shard; returns units added to that shard's slice. */
 uint32_t pool_take(struct shard *shard, struct event *event, uint32_t pool, uint32_t quantity,
                    uint32_t from, bool final);
@@ -582,6 +592,9 @@ void pool_line_add(struct shard *shard, uint32_t hold, struct unit_line *line, u
 void pool_line_remove(struct shard *shard, struct hold *hold, struct unit_line *line);
 
 /* -- owner.c: reserve and settle messages, from wherever they come -- */
+/* Where owner and home are one shard: takes the operation's own units at once, without a message. False:
+ * one is not free, nothing is taken, and owner_reserve() tells why. */
+bool owner_take_own(struct shard *shard, struct operation *op);
 /* False: parked, an answer comes later. */
 bool owner_reserve(struct shard *shard, uint32_t from, const struct message_reserve *message,
                    struct message_reserved *ret_answer);
@@ -600,14 +613,14 @@ struct bytes user_name(const struct shard *shard, const struct user *user);
 static inline struct user *
 user_at(const struct shard *shard, uint32_t user)
 {
-    return slab_item(&shard->users, user);
+    return (struct user *)shard->users.items + user;
 }
 
 /* -- hold.c -- */
 static inline struct hold *
 hold_at(const struct shard *shard, uint32_t hold)
 {
-    return slab_item(&shard->holds, hold);
+    return (struct hold *)shard->holds.items + hold;
 }
 static inline struct unit_line *
 hold_lines(const struct shard *shard, struct hold *hold)
@@ -687,7 +700,7 @@ void operation_free(struct shard *shard, struct operation *op);
 static inline struct operation *
 operation_at(const struct shard *shard, uint32_t slot)
 {
-    return slab_item(&shard->operations, slot);
+    return (struct operation *)shard->operations.items + slot;
 }
 static inline uint32_t
 operation_slot(const struct shard *shard, const struct operation *op)
@@ -798,6 +811,9 @@ void operator_answered(struct shard *shard, uint32_t operation, const struct rep
 /* The answer to an operation's command or a refused command; takes shard->reply. */
 void reply_send(struct shard *shard, const struct origin *origin, const struct reply *reply,
                 uint64_t sequence);
+/* The same with a reply that is OK and packed, to another shard. */
+void reply_send_packed(struct shard *shard, const struct origin *origin, const uint8_t *packed,
+                       uint32_t packed_size, bool replayed);
 struct reply *reply_begin(struct shard *shard, enum status status, enum command_type command);
 /* An answer too long for an operation, kept as a message until its sequence is durable. */
 void reply_when_durable(struct shard *shard, const struct origin *origin, const struct reply *reply,
