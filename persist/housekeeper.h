@@ -10,6 +10,7 @@
 
 #include "persist/disk.h"
 #include "persist/journal_format.h"
+#include "persist/segment.h"
 
 struct housekeeper;
 
