@@ -13,6 +13,8 @@
  */
 #include "net/settings.h"
 
+#include "persist/journal_format.h"
+
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
@@ -55,6 +57,12 @@ static const struct setting settings_table[] = {
     {"journal.durability", "durability", "journal", "journal memory",
      "journal: an answer leaves when its record is durable; memory: at once", 0, 0, AT(durability),
      SETTING_CHOICE, false},
+    {"journal.segment_bytes", NULL, "64MiB", NULL,
+     "one file of a shard's journal; each shard has two or three of them made ahead", 4 * MIB, GIB,
+     AT(segment_bytes), SETTING_BYTES, false},
+    {"journal.snapshot_bytes", NULL, "512MiB", NULL,
+     "a snapshot is written after so much journal of all shards; older journal then goes", 4 * MIB,
+     1024 * GIB, AT(snapshot_bytes), SETTING_BYTES, false},
 
     {"net.connections_max", NULL, "16384", NULL, "connections in all; beyond: told busy and closed", 1,
      1 << 22, AT(connections_max), SETTING_COUNT, false},
@@ -109,7 +117,7 @@ static const struct setting settings_table[] = {
     {"core.key_bytes_max", NULL, "1GiB", NULL,
      "remembered idempotency answers of a shard; beyond: the oldest go", 4 * KIB, 64 * GIB,
      AT(key_bytes_max), SETTING_BYTES, false},
-    {"core.batch_bytes_max", NULL, "64MiB", NULL,
+    {"core.batch_bytes_max", NULL, "16MiB", NULL,
      "records of a shard not yet on their way to disk; beyond: busy", 64 * KIB, GIB, AT(batch_bytes_max),
      SETTING_BYTES, false},
     {"core.ended_seconds", NULL, "3600", NULL, "how long ended holds are remembered, memory permitting", 1,
@@ -463,6 +471,17 @@ check_together(const struct settings *settings, struct settings_error *ret_error
              "net.head_bytes_max (%llu) is above net.request_bytes_max (%llu): the head is a part of the "
              "request",
              (unsigned long long)settings->head_bytes_max, (unsigned long long)settings->request_bytes_max);
+        return false;
+    }
+    /* the batch's header and its last block that is not full, and the batch that closes the segment; the
+     * file's header is one more */
+    if (settings->batch_bytes_max + 3 * BLOCK_BYTES > settings->segment_bytes) {
+        fail(
+            ret_error,
+            "core.batch_bytes_max (%llu) is too much for journal.segment_bytes (%llu): a segment must hold "
+            "one batch and %u bytes besides",
+            (unsigned long long)settings->batch_bytes_max, (unsigned long long)settings->segment_bytes,
+            3 * BLOCK_BYTES);
         return false;
     }
     return true;

@@ -19,6 +19,8 @@ struct settings {
     char resp[SETTING_TEXT_SIZE_MAX];
     uint64_t shards; /* 0: one for each core this process may use */
     char durability[SETTING_TEXT_SIZE_MAX];
+    uint64_t segment_bytes;
+    uint64_t snapshot_bytes;
     uint64_t connections_max;
     uint64_t pipeline_max;
     uint64_t requests_max;

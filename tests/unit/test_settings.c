@@ -48,6 +48,9 @@ test_defaults(void **state)
     assert_int_equal(settings.request_bytes_max, 8u << 20);
     assert_int_equal(settings.head_bytes_max, 16384);
     assert_int_equal(settings.request_seconds, 30);
+    assert_int_equal(settings.segment_bytes, 64u << 20);
+    assert_int_equal(settings.snapshot_bytes, 512u << 20);
+    assert_int_equal(settings.batch_bytes_max, 16u << 20);
 }
 
 static void
@@ -166,6 +169,9 @@ test_bad_values_are_named(void **state)
         {"--resp", "[::]:7781", "no keys file"},
         {"--data", "", "server.data"},
         {"--net.head_bytes_max", "16MiB", "net.head_bytes_max"},
+        {"--journal.segment_bytes", "1MiB", "journal.segment_bytes"},
+        {"--journal.segment_bytes", "16MiB",
+         "core.batch_bytes_max (16777216) is too much for journal.segment"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         char *arguments[] = {(char *)(uintptr_t)bad[i][0], (char *)(uintptr_t)bad[i][1]};
@@ -174,6 +180,9 @@ test_bad_values_are_named(void **state)
     }
     assert_false(READ(nothing, "--http", "off", "--resp", "off"));
     assert_says("both off");
+    /* a segment must hold a batch and three blocks */
+    assert_false(READ(nothing, "--journal.segment_bytes", "4194304", "--core.batch_bytes_max", "4182017"));
+    assert_true(READ(nothing, "--journal.segment_bytes", "4194304", "--core.batch_bytes_max", "4182016"));
     assert_false(READ(nothing, "--shards"));
     assert_says("value is missing");
     assert_false(READ(nothing, "shards"));
