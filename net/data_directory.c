@@ -6,6 +6,7 @@
  *                         holdfast data directory
  *                         format 1
  *                         route_seed 0123456789abcdef
+ *     DIR/journal     the folder of journals and snapshots (docs/journal-format.md)
  *
  * The mark is written to holdfast.tmp, synced and renamed, so it is whole or not there; a directory with
  * nothing but lock and holdfast.tmp is one whose making was cut short, and is made again. Anything else
@@ -135,6 +136,18 @@ open_marked(int fd, const char *path, uint64_t *ret_route_seed, char *ret_cause,
 }
 
 static int
+make_journal_folder(int fd, const char *path, char *ret_cause, size_t cause_size)
+{
+    int result = mkdirat(fd, "journal", 0755) == 0 || errno == EEXIST ? 0 : -errno;
+    if (result == 0 && fsync(fd) != 0)
+        result = -errno;
+    if (result != 0)
+        (void)snprintf(ret_cause, cause_size, "could not make the folder '%s/journal': %s", path,
+                       strerror(-result));
+    return result;
+}
+
+static int
 lock(int fd, const char *path, int *ret_lock_fd, char *ret_cause, size_t cause_size)
 {
     int lock_fd = openat(fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0644);
@@ -184,6 +197,8 @@ data_directory_open(const char *path, struct data_directory *ret_directory, char
         result = lock(fd, path, &directory.lock_fd, ret_cause, cause_size);
     if (result == 0)
         result = open_marked(fd, path, &directory.route_seed, ret_cause, cause_size);
+    if (result == 0)
+        result = make_journal_folder(fd, path, ret_cause, cause_size);
     (void)close(fd); /* what was written has been synced */
     if (result != 0) {
         data_directory_close(&directory);

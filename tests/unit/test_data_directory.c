@@ -42,6 +42,8 @@ remove_base(void **state)
         (void)snprintf(name, sizeof name, "%s/%s", path, names[i]);
         (void)unlink(name); /* those that are there */
     }
+    (void)snprintf(name, sizeof name, "%s/journal", path);
+    (void)rmdir(name); /* likewise */
     (void)rmdir(path); /* likewise */
     return rmdir(base);
 }
