@@ -7,9 +7,9 @@
  *     resume   connections that had to stop                                 -> request.c
  *     drain    mailboxes of the other shards, bounded                       -> shard_message()
  *     expire   what is due, bounded                                         -> shard_expire()
- *     journal  take note of the batch that has ended, begin the next one    -> shard_durable(),
- * shard_batch() settle   send, receive, close                                         -> conn.c ring the
- * bells of shards that got messages
+ *     journal  the next batch, the next slice of a snapshot                 -> loop_journal.c
+ *     settle   send, receive, close                                         -> conn.c
+ *     ring the bells of shards that got messages
  *
  * The order is that of core/shard.h. Replies may come in any of these steps; they leave in `settle`, one
  * send for each connection, submitted by the next wait, so a tick is one system call.
@@ -18,8 +18,8 @@
  * message; a drain that stops early makes the next wait not wait.
  *
  * Stopping: the listeners close, connections take no further request; when the last one has gone, or
- * net.stop_seconds are over, this shard is drained. It goes on ticking until all shards are, since they may
- * need its answers.
+ * net.stop_seconds are over, this shard is drained. It goes on ticking until server.c says that it is
+ * finished (all shards are drained, and a snapshot is written), and until its records are on disk.
  */
 #include "net/loop_internal.h"
 
@@ -41,8 +41,8 @@
 #define PUBLISH_MS         10u
 #define REAP_ROUNDS        8u /* of completions, before the rest of the tick has its turn */
 
-static uint64_t
-monotonic_ns(void)
+uint64_t
+loop_clock_ns(void)
 {
     struct timespec now;
     int result = clock_gettime(CLOCK_MONOTONIC, &now);
@@ -53,7 +53,7 @@ monotonic_ns(void)
 uint64_t
 server_now_ms(const struct server *server)
 {
-    return (uint64_t)((int64_t)(monotonic_ns() / 1000000u) + server->clock_offset_ms);
+    return (uint64_t)((int64_t)(loop_clock_ns() / 1000000u) + server->clock_offset_ms);
 }
 
 /* ---- opening ---- */
@@ -185,8 +185,6 @@ loop_open(struct loop **ret_loop, struct server *server, uint32_t shard_index, c
         result = open_memory(loop);
         if (result == 0)
             result = open_shard(loop);
-        if (result == 0)
-            result = journal_open(&loop->journal, shard_index);
         if (result != 0)
             (void)snprintf(ret_cause, cause_size,
                            "could not reserve memory for shard %u (%s): lower core.holds_max, "
@@ -209,6 +207,18 @@ release(void *memory, size_t size)
         (void)munmap(memory, size); /* mapped so by reserve() */
 }
 
+int
+loop_begin(struct loop *loop, int file, uint32_t header_crc)
+{
+    return loop_journal_open(loop, file, header_crc);
+}
+
+struct shard *
+loop_shard(struct loop *loop)
+{
+    return loop->shard;
+}
+
 void
 loop_close(struct loop *loop)
 {
@@ -217,8 +227,7 @@ loop_close(struct loop *loop)
     for (uint32_t i = 0; i < loop->conns_used; i++)
         if (loop->conns[i].fd >= 0)
             (void)close(loop->conns[i].fd); /* the time to answer is over */
-    if (loop->journal != NULL)
-        journal_close(loop->journal);
+    loop_journal_close(loop);
     buffers_done(&loop->inputs);
     buffers_done(&loop->outputs);
     release(loop->conns, sizeof(struct conn) * loop->conns_max);
@@ -298,6 +307,9 @@ dispatch(struct loop *loop, const struct ring_completion *completion)
     case RING_WAKE:
         arm_wake(loop);
         break;
+    case RING_WRITE:
+        loop_journal_written(loop, completion->result);
+        break;
     case RING_CANCEL:
         if (current_target(loop, target)) {
             /* found nothing: what it was for has ended by itself, or was not armed yet: decided anew */
@@ -359,38 +371,6 @@ drain(struct loop *loop)
     return more;
 }
 
-/* A failed write is never retried and never acknowledged: the process ends with the cause. */
-static void
-journal_failed(const struct loop *loop, int result)
-{
-    log_error(
-        "the journal of shard %u could not be written: %s: stopping, nothing unwritten was acknowledged",
-        loop->index, strerror(-result));
-    exit(1);
-}
-
-static void
-journal(struct loop *loop)
-{
-    int result = journal_poll(loop->journal);
-    if (result != 0)
-        journal_failed(loop, result);
-    uint64_t durable = journal_durable(loop->journal);
-    if (durable > loop->durable) {
-        loop->durable = durable;
-        shard_durable(loop->shard, durable);
-    }
-    if (journal_busy(loop->journal))
-        return;
-    struct shard_batch batch = shard_batch(loop->shard);
-    if (batch.size == 0)
-        return;
-    result =
-        journal_append(loop->journal, batch.data, batch.size, batch.sequence_first, batch.sequence_last);
-    if (result != 0)
-        journal_failed(loop, result);
-}
-
 static void
 ring_bells(struct loop *loop)
 {
@@ -423,6 +403,7 @@ loop_publish(struct loop *loop)
     value[METRIC_PARKED] = figures.parked;
     value[METRIC_RECORDS] = figures.records;
     value[METRIC_JOURNAL_BYTES] = journal_bytes(loop->journal);
+    value[METRIC_JOURNAL_BATCHES] = journal_batches(loop->journal);
     value[METRIC_EXPIRY_LAG_MS] = figures.expiry_lag_ms;
     value[METRIC_MAILBOX_BYTES] = 0;
     for (uint32_t from = 0; from < loop->server->shard_count; from++)
@@ -444,7 +425,7 @@ begin_stop(struct loop *loop)
     conns_stop(loop);
 }
 
-/* True: nobody needs this shard any more. */
+/* True: nobody needs this shard any more, and all it has recorded is on disk. */
 static bool
 stopped(struct loop *loop)
 {
@@ -456,11 +437,10 @@ stopped(struct loop *loop)
         return false;
     if (!loop->drained && (loop->conn_count == 0 || loop->now_ms >= loop->stop_deadline_ms)) {
         loop->drained = true;
-        (void)atomic_fetch_add_explicit(&server->drained, 1, memory_order_acq_rel); /* read below */
-        for (uint32_t i = 0; i < server->shard_count; i++)
-            bell_ring_always(&server->bells[i]);
+        (void)atomic_fetch_add_explicit(&server->drained, 1, memory_order_acq_rel); /* read by server.c */
+        bell_ring_always(&server->control);
     }
-    return atomic_load_explicit(&server->drained, memory_order_acquire) == server->shard_count;
+    return atomic_load_explicit(&server->finished, memory_order_acquire) && loop_journal_done(loop);
 }
 
 /* ---- the tick ---- */
@@ -469,14 +449,16 @@ stopped(struct loop *loop)
 static uint32_t
 idle_ms(struct loop *loop, bool more)
 {
-    if (more || loop->expire_more || loop->settle_again || loop->ready.first != NONE ||
-        journal_busy(loop->journal))
+    if (more || loop->expire_more || loop->settle_again || loop->ready.first != NONE)
         return 0;
     if (shard_backlogged(loop->shard))
         return 1;
     uint64_t wait = WAIT_MS_MAX;
     if (loop->published_ms != loop->now_ms)
         wait = PUBLISH_MS;
+    uint64_t journal = loop_journal_wait_ms(loop);
+    if (journal < wait)
+        wait = journal;
     uint64_t next = shard_next_expiry_ms(loop->shard);
     if (next <= loop->now_ms)
         return 1;
@@ -516,7 +498,7 @@ wait(struct loop *loop, uint32_t timeout_ms)
 static void
 measure(struct loop *loop)
 {
-    uint64_t us = (monotonic_ns() - loop->tick_began_ns) / 1000;
+    uint64_t us = (loop_clock_ns() - loop->tick_began_ns) / 1000;
     uint32_t bucket = us == 0 ? 0 : 64 - (uint32_t)__builtin_clzll(us);
     if (bucket >= TICK_BUCKETS)
         bucket = TICK_BUCKETS - 1;
@@ -542,7 +524,7 @@ look_around(struct loop *loop)
 static void
 step_time(struct loop *loop)
 {
-    loop->tick_began_ns = monotonic_ns();
+    loop->tick_began_ns = loop_clock_ns();
     uint64_t now_ms = (uint64_t)((int64_t)(loop->tick_began_ns / 1000000u) + loop->server->clock_offset_ms);
     loop->now_ms = now_ms;
     shard_time(loop->shard, now_ms);
@@ -564,7 +546,7 @@ loop_run(struct loop *loop)
         resume(loop);
         more = drain(loop);
         loop->expire_more = shard_expire(loop->shard);
-        journal(loop);
+        loop_journal_step(loop);
         look_around(loop);
         conns_settle(loop);
         ring_bells(loop);

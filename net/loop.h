@@ -26,28 +26,43 @@ struct server {
     bool durable;            /* answers wait for their records (R2) */
     int64_t clock_offset_ms; /* wall clock minus monotonic clock, at the start (R8) */
     uint64_t started_ms;
-    char http_text[64]; /* the listeners, as told on the ready line */
+    uint64_t epoch;                 /* of this start (persist/recovery.h) */
+    struct process_figures figures; /* of the start; the housekeeper's are below */
+    char http_text[64];             /* the listeners, as told on the ready line */
     char resp_text[64];
     /* one of each for each shard */
     int listeners[SHARDS_MAX][PROTOCOL_COUNT];         /* -1: off */
     int cores[SHARDS_MAX];                             /* the core a shard is pinned to */
     struct mailbox *mailboxes[SHARDS_MAX][SHARDS_MAX]; /* [from][to]; NULL where both are one */
     struct bell bells[SHARDS_MAX];
+    /* files */
+    struct housekeeper *housekeeper;
+    struct bell housekeeper_bell; /* its thread's */
     struct shard_metrics metrics[SHARDS_MAX];
     /* state */
     _Atomic uint32_t connections; /* of all shards: the only count that bounds them together */
-    _Atomic bool stopping;
-    _Atomic uint32_t drained; /* shards that have no connection any more */
+    _Atomic bool stopping;        /* no connection is accepted, no request taken any more */
+    _Atomic uint32_t drained;     /* shards that have no connection any more */
+    _Atomic bool finished;        /* the loops end */
+    struct bell control;          /* the main thread's, while it stops the server */
+    _Atomic uint64_t snapshots;
+    _Atomic uint64_t snapshots_failed;
 };
 
 struct loop;
 
-/* Makes the loop of one shard: its memory, ring, core and journal; called by the thread that will run it.
- * 0, or negative errno with the cause and the cure in words. */
+/* Makes the loop of one shard: its memory, ring and empty core; called by the thread that will run it. 0,
+ * or negative errno with the cause and the cure in words. */
 int loop_open(struct loop **ret_loop, struct server *server, uint32_t shard_index, char *ret_cause,
               size_t cause_size);
 
-/* Runs until server->stopping is set and every shard is drained. */
+/* The core, for the recovery that comes before loop_begin(). */
+struct shard *loop_shard(struct loop *loop);
+
+/* The epoch's first segment is there (recovery_begin()): the journal opens. 0 or -ENOMEM. */
+int loop_begin(struct loop *loop, int file, uint32_t header_crc);
+
+/* Runs until server->finished is set and all records are on disk. */
 void loop_run(struct loop *loop);
 
 void loop_close(struct loop *loop);

@@ -1,7 +1,7 @@
 /*
- * loop_internal.h - the state of one shard's loop, for the files of net/ alone: loop.c (the tick), conn.c
- * (sockets), request.c (requests and the order of their answers), server_commands.c (what the server
- * answers itself).
+ * loop_internal.h - the state of one shard's loop, for the files of net/ alone: loop.c (the tick),
+ * loop_journal.c (records become durable), conn.c (sockets), request.c (requests and the order of their
+ * answers), server_commands.c (what the server answers itself).
  *
  * Everything here belongs to one thread (R6). Memory is reserved when the loop is opened; nothing is
  * allocated later.
@@ -154,7 +154,7 @@ struct loop {
     struct shard *shard;
     void *shard_memory;
     size_t shard_memory_size;
-    struct journal_writer *journal;
+    struct journal *journal;
     struct ring *ring;
     /* state: time */
     uint64_t now_ms;
@@ -166,10 +166,16 @@ struct loop {
     bool drained;
     bool expire_more;
     bool settle_again;     /* a dead connection can be freed at the next step */
-    uint64_t durable;      /* sequence */
     uint64_t bells;        /* shards that got messages in this tick */
     uint64_t wake_counter; /* where the eventfd is read to */
     bool accepting[PROTOCOL_COUNT];
+    /* state: journal */
+    uint64_t durable; /* sequence */
+    bool writing;     /* a batch is on its way */
+    uint64_t write_began_ns;
+    enum scarcity scarcity;
+    bool slicing;    /* a snapshot has been begun and has more to tell */
+    bool slice_next; /* and room for it */
     /* state: connections */
     struct conn *conns;
     uint32_t conns_used;
@@ -244,8 +250,21 @@ void server_answer(struct loop *loop, uint32_t index, const struct request *requ
 /* Tells a connection that it is one too many. */
 void server_refuse(enum protocol protocol, const char *what, struct output *output);
 
+/* ---- loop_journal.c ---- */
+int loop_journal_open(struct loop *loop, int file, uint32_t header_crc);
+void loop_journal_close(struct loop *loop);
+/* The write that was under way has ended. */
+void loop_journal_written(struct loop *loop, int32_t written);
+void loop_journal_step(struct loop *loop);
+/* So long it has nothing to do unless something comes. */
+uint64_t loop_journal_wait_ms(const struct loop *loop);
+/* Everything is on disk that can be. */
+bool loop_journal_done(const struct loop *loop);
+
 /* ---- loop.c ---- */
 void loop_publish(struct loop *loop);
+/* Of the monotonic clock. */
+uint64_t loop_clock_ns(void);
 
 static inline uint32_t
 conn_index(const struct loop *loop, const struct conn *conn)

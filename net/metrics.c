@@ -49,7 +49,17 @@ static const struct metric_name metric_names[METRIC_COUNT] = {
                        "Messages and commands waiting for another one's end.", 1},
     [METRIC_RECORDS] = {"holdfast_records_total", "", "counter", "Records appended to the journal.", 1},
     [METRIC_JOURNAL_BYTES] = {"holdfast_journal_bytes_total", "", "counter",
-                              "Bytes appended to the journal.", 1},
+                              "Bytes of batches in the journal, padding included.", 1},
+    [METRIC_JOURNAL_BATCHES] = {"holdfast_journal_batches_total", "", "counter",
+                                "Batches written to the journal.", 1},
+    [METRIC_JOURNAL_WRITE_US_SUM] =
+        {"holdfast_journal_write_seconds_total", "", "counter",
+         "Time that batches took from their writing to the step that saw its end.", 0.000001},
+    [METRIC_JOURNAL_WRITE_US_MAX] = {"holdfast_journal_write_seconds_max", "", "gauge",
+                                     "Longest writing of a batch since the start.", 0.000001},
+    [METRIC_SCARCITY] = {"holdfast_journal_scarcity", "", "gauge",
+                         "Room for the journal: 0 enough, 1 nothing new is begun, 2 nothing is changed.",
+                         1},
     [METRIC_EXPIRY_LAG_MS] = {"holdfast_expiry_lag_seconds", "", "gauge", "How far the sweep is behind.",
                               0.001},
     [METRIC_MAILBOX_BYTES] = {"holdfast_mailbox_bytes", "", "gauge",
@@ -177,12 +187,30 @@ text_ticks(struct text *text, struct shard_metrics *metrics, uint32_t shard_coun
     }
 }
 
+static void
+text_process(struct text *text, const struct process_figures *process)
+{
+    head(text, "holdfast_recovery_seconds", "gauge", "How long the start took to recover.");
+    line(text, "holdfast_recovery_seconds %.3f\n", (double)process->recovery_ms * 0.001);
+    head(text, "holdfast_recovery_records", "gauge", "Records that the start replayed from journals.");
+    line(text, "holdfast_recovery_records %llu\n", (unsigned long long)process->recovery_records);
+    head(text, "holdfast_recovery_cuts", "gauge", "Journals whose torn end the start cut off.");
+    line(text, "holdfast_recovery_cuts %llu\n", (unsigned long long)process->recovery_cuts);
+    head(text, "holdfast_snapshots_total", "counter", "Snapshots, by outcome.");
+    line(text, "holdfast_snapshots_total{outcome=\"written\"} %llu\n",
+         (unsigned long long)process->snapshots);
+    line(text, "holdfast_snapshots_total{outcome=\"failed\"} %llu\n",
+         (unsigned long long)process->snapshots_failed);
+}
+
 size_t
-metrics_text(struct shard_metrics *metrics, uint32_t shard_count, char *ret_text, size_t room)
+metrics_text(struct shard_metrics *metrics, uint32_t shard_count, const struct process_figures *process,
+             char *ret_text, size_t room)
 {
     struct text text = {ret_text, 0, room};
     text_values(&text, metrics, shard_count);
     text_ticks(&text, metrics, shard_count);
+    text_process(&text, process);
     head(&text, "holdfast_commands_total", "counter", "Commands received, by kind.");
     for (uint32_t i = 0; i < shard_count; i++)
         for (uint32_t c = 0; c < METRIC_COMMANDS; c++)

@@ -33,6 +33,10 @@ enum metric {
     METRIC_PARKED,
     METRIC_RECORDS,
     METRIC_JOURNAL_BYTES,
+    METRIC_JOURNAL_BATCHES,
+    METRIC_JOURNAL_WRITE_US_SUM,
+    METRIC_JOURNAL_WRITE_US_MAX,
+    METRIC_SCARCITY,
     METRIC_EXPIRY_LAG_MS,
     METRIC_MAILBOX_BYTES,
     METRIC_TICKS,
@@ -63,11 +67,21 @@ struct shard_metrics {
     _Atomic uint64_t ticks[TICK_BUCKETS];
 };
 
+/* Figures of the process: of its start, and what its housekeeper has done. */
+struct process_figures {
+    uint64_t recovery_ms;
+    uint64_t recovery_records;
+    uint64_t recovery_cuts;
+    uint64_t snapshots;
+    uint64_t snapshots_failed;
+};
+
 /* By the shard's own thread. */
 void metrics_publish(struct shard_metrics *metrics, const struct loop_figures *figures);
 
 /* Any thread. Writes the Prometheus text; returns its size, at most room. */
-size_t metrics_text(struct shard_metrics *metrics, uint32_t shard_count, char *ret_text, size_t room);
+size_t metrics_text(struct shard_metrics *metrics, uint32_t shard_count,
+                    const struct process_figures *process, char *ret_text, size_t room);
 #define METRICS_TEXT_SIZE(shards) (16384 + (size_t)(shards)*16384)
 
 /* Any thread: one figure summed over the shards. */

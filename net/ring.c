@@ -217,6 +217,15 @@ ring_wake_on(struct ring *ring, int fd, uint64_t *counter, struct ring_target ta
 }
 
 void
+ring_write(struct ring *ring, int fd, const void *data, uint32_t size, uint64_t offset,
+           struct ring_target target)
+{
+    struct io_uring_sqe *entry = next_entry(ring);
+    io_uring_prep_write(entry, fd, data, size, offset);
+    io_uring_sqe_set_data64(entry, pack(RING_WRITE, target));
+}
+
+void
 ring_cancel(struct ring *ring, enum ring_operation operation, struct ring_target target)
 {
     struct io_uring_sqe *entry = next_entry(ring);

@@ -18,6 +18,7 @@ enum ring_operation {
     RING_RECEIVE,    /* many completions: bytes in a provided buffer, or 0 at the end */
     RING_SEND,       /* bytes sent, maybe fewer than asked */
     RING_WAKE,       /* the eventfd was read */
+    RING_WRITE,      /* bytes written to a file, maybe fewer than asked */
     RING_CANCEL,     /* a cancellation has been looked at; its target completes by itself */
 };
 
@@ -49,11 +50,14 @@ int ring_open(struct ring **ret_ring, const struct ring_settings *settings, char
 void ring_close(struct ring *ring);
 
 /* Begin an operation; it is submitted by the next ring_submit() or ring_wait(), or when the queue is full.
- * What send and wake point to stays the caller's, in place, until the completion. */
+ * What send, wake and write point to stays the caller's, in place, until the completion. */
 void ring_accept(struct ring *ring, int fd, struct ring_target target);
 void ring_receive(struct ring *ring, int fd, struct ring_target target);
 void ring_send(struct ring *ring, int fd, const char *data, uint32_t size, struct ring_target target);
 void ring_wake_on(struct ring *ring, int fd, uint64_t *counter, struct ring_target target);
+/* To a file; as durable when it completes as the file's flags make it. */
+void ring_write(struct ring *ring, int fd, const void *data, uint32_t size, uint64_t offset,
+                struct ring_target target);
 void ring_cancel(struct ring *ring, enum ring_operation operation, struct ring_target target);
 
 /* The bytes of a provided buffer; valid until it is given back. */

@@ -1,25 +1,24 @@
 /*
  * server.c - `holdfast serve`: from the settings to running loops, and back.
  *
- *     settings -> data directory -> listeners -> mailboxes -> threads, each opens its loop -> "ready" ->
- * signal -> join
+ *     settings ─▶ data directory ─▶ its journals, read and checked        server_files.c
+ *              ─▶ mailboxes ─▶ threads, each opens its loop               shard_threads.c
+ *              ─▶ recovery ─▶ listeners ─▶ the new epoch ─▶ loops ─▶ "ready"
+ *     signal   ─▶ connections drained ─▶ snapshot ─▶ loops end ─▶ join
  *
- * The main thread makes what the loops share, starts them, and then only waits for SIGTERM or SIGINT. A
- * thread opens its own loop (a ring belongs to the thread that made it, and memory is touched first where
- * it is used); the main thread waits until all have said how that went, so that a start either succeeds as
- * a whole or ends with the cause. The mutex and the condition here are for start and end only: there is no
- * lock in the request path.
+ * The main thread makes what the loops share, starts them, and then only waits for SIGTERM or SIGINT.
+ * Nothing listens before the recovery is done, so whoever asks before is refused and not kept waiting;
+ * nothing on the disk is changed before the listeners are there, so a port in use leaves no trace.
  */
 #include "net/server.h"
 
 #include "net/data_directory.h"
 #include "net/log.h"
-#include "net/loop.h"
+#include "net/server_files.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <netinet/tcp.h>
-#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -27,68 +26,13 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
 #define LISTEN_BACKLOG 4096
 /* Files besides connections: rings, eventfds, listeners, the log, the lock, and some air. */
 #define FILES_RESERVED (64u + SHARDS_MAX * 5)
-#define CAUSE_SIZE     512
 
 extern char **environ;
-
-/* One shard's thread, as the main thread sees it. */
-struct shard_thread {
-    struct server *server;
-    struct start *start;
-    pthread_t thread;
-    uint32_t index;
-    char cause[CAUSE_SIZE];
-};
-
-/* Who has opened its loop, and whether all may run. */
-struct start {
-    pthread_mutex_t mutex;
-    pthread_cond_t changed;
-    uint32_t opened;
-    uint32_t failed;
-    bool decided;
-    bool go;
-};
-
-static void *
-run_shard(void *argument)
-{
-    struct shard_thread *thread = argument;
-    struct start *start = thread->start;
-    cpu_set_t core;
-    CPU_ZERO(&core);
-    CPU_SET((size_t)thread->server->cores[thread->index], &core);
-    /* unpinned it runs as well, only less steadily */
-    int pinned = pthread_setaffinity_np(pthread_self(), sizeof core, &core);
-    if (pinned != 0)
-        log_warning("could not pin shard %u to core %d: %s", thread->index,
-                    thread->server->cores[thread->index], strerror(pinned));
-    struct loop *loop = NULL;
-    int result = loop_open(&loop, thread->server, thread->index, thread->cause, sizeof thread->cause);
-
-    (void)pthread_mutex_lock(&start->mutex); /* cannot fail: ours, not recursive */
-    if (result == 0)
-        start->opened++;
-    else
-        start->failed++;
-    (void)pthread_cond_broadcast(&start->changed);
-    while (!start->decided)
-        (void)pthread_cond_wait(&start->changed, &start->mutex);
-    bool go = start->go;
-    (void)pthread_mutex_unlock(&start->mutex);
-
-    if (loop != NULL && go)
-        loop_run(loop);
-    if (loop != NULL)
-        loop_close(loop);
-    return NULL;
-}
 
 /* ---- listeners ---- */
 
@@ -143,6 +87,21 @@ open_listeners(struct server *server, enum protocol protocol, const char *settin
                   result == -EADDRINUSE ? ": another process listens there; stop it, or choose another port"
                                         : "");
     return result >= 0;
+}
+
+static bool
+open_all_listeners(struct server *server)
+{
+    struct listen_address addresses[PROTOCOL_COUNT];
+    bool valid = listen_address_parse(server->settings->http, &addresses[PROTOCOL_HTTP]) &&
+                 listen_address_parse(server->settings->resp, &addresses[PROTOCOL_RESP]);
+    assert(valid); /* settings_read() has looked */
+    if (!open_listeners(server, PROTOCOL_HTTP, "server.http", &addresses[PROTOCOL_HTTP]) ||
+        !open_listeners(server, PROTOCOL_RESP, "server.resp", &addresses[PROTOCOL_RESP]))
+        return false;
+    listen_address_text(&addresses[PROTOCOL_HTTP], server->http_text);
+    listen_address_text(&addresses[PROTOCOL_RESP], server->resp_text);
+    return true;
 }
 
 static void
@@ -225,112 +184,112 @@ open_mailboxes(struct server *server)
         for (uint32_t to = 0; to < server->shard_count; to++, memory += size)
             if (from != to)
                 server->mailboxes[from][to] = mailbox_open(memory, (size_t)server->settings->mailbox_bytes);
-    for (uint32_t i = 0; i < server->shard_count; i++) {
-        int result = bell_open(&server->bells[i]);
-        if (result != 0) {
-            log_error("could not make an eventfd: %s", strerror(-result));
-            return false;
-        }
-    }
     return true;
 }
 
-static int64_t
-clock_offset_ms(void)
+static bool
+open_bells(struct server *server)
 {
-    struct timespec wall;
-    struct timespec monotonic;
-    int result = clock_gettime(CLOCK_REALTIME, &wall);
-    assert(result == 0);
-    result = clock_gettime(CLOCK_MONOTONIC, &monotonic);
-    assert(result == 0);
-    return (wall.tv_sec - monotonic.tv_sec) * 1000 + wall.tv_nsec / 1000000 - monotonic.tv_nsec / 1000000;
+    int result = bell_open(&server->housekeeper_bell);
+    if (result == 0)
+        result = bell_open(&server->control);
+    for (uint32_t i = 0; i < server->shard_count && result == 0; i++)
+        result = bell_open(&server->bells[i]);
+    if (result != 0)
+        log_error("could not make an eventfd: %s", strerror(-result));
+    return result == 0;
+}
+
+static void
+close_bell(struct bell *bell)
+{
+    if (bell->fd >= 0)
+        bell_done(bell);
+}
+
+static void
+close_bells(struct server *server)
+{
+    for (uint32_t i = 0; i < SHARDS_MAX; i++)
+        close_bell(&server->bells[i]);
+    close_bell(&server->housekeeper_bell);
+    close_bell(&server->control);
 }
 
 /* ---- running ---- */
 
-/* Starts the threads and waits until every loop is open. */
-static bool
-start_threads(struct server *server, struct shard_thread *threads, struct start *start, uint32_t *ret_count)
-{
-    uint32_t count = 0;
-    int result = 0;
-    for (; count < server->shard_count && result == 0; count++) {
-        threads[count] = (struct shard_thread){.server = server, .start = start, .index = count};
-        result = pthread_create(&threads[count].thread, NULL, run_shard, &threads[count]);
-        if (result != 0) {
-            log_error("could not start the thread of shard %u: %s", count, strerror(result));
-            break;
-        }
-    }
-    (void)pthread_mutex_lock(&start->mutex); /* as in run_shard() */
-    while (start->opened + start->failed < count)
-        (void)pthread_cond_wait(&start->changed, &start->mutex);
-    start->go = start->failed == 0 && result == 0;
-    (void)pthread_mutex_unlock(&start->mutex);
-    for (uint32_t i = 0; i < count; i++)
-        if (threads[i].cause[0] != '\0') {
-            log_error("%s", threads[i].cause); /* the others fail for the same reason */
-            break;
-        }
-    *ret_count = count;
-    return start->go;
-}
-
 static void
-decide(struct start *start)
+ring_all(struct server *server)
 {
-    (void)pthread_mutex_lock(&start->mutex); /* as in run_shard() */
-    start->decided = true;
-    (void)pthread_cond_broadcast(&start->changed);
-    (void)pthread_mutex_unlock(&start->mutex);
-}
-
-static void
-wait_for_signal(struct server *server, const sigset_t *signals)
-{
-    int signal_number = 0;
-    while (sigwait(signals, &signal_number) != 0)
-        continue; /* interrupted: waits again */
-    log_info("%s: stopping; requests under way are answered",
-             signal_number == SIGINT ? "SIGINT" : "SIGTERM");
-    /* relaxed: the bells below order it */
-    atomic_store_explicit(&server->stopping, true, memory_order_relaxed);
     for (uint32_t i = 0; i < server->shard_count; i++)
         bell_ring_always(&server->bells[i]);
 }
 
-static bool
-run(struct server *server, const sigset_t *signals)
+static void
+wait_for_signal(const sigset_t *signals)
 {
-    static struct shard_thread threads[SHARDS_MAX];
-    struct start start = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
-    uint32_t count;
-    bool go = start_threads(server, threads, &start, &count);
+    int signal_number = 0;
+    while (sigwait(signals, &signal_number) != 0)
+        continue; /* interrupted: waits again */
+    log_info("%s: stopping; requests under way are answered, then a snapshot is written",
+             signal_number == SIGINT ? "SIGINT" : "SIGTERM");
+}
+
+/* A second signal waits until the process has ended: there is nothing that it could hurry. */
+static void
+stop(struct server *server, struct server_files *files)
+{
+    /* relaxed: the bells below order it */
+    atomic_store_explicit(&server->stopping, true, memory_order_relaxed);
+    ring_all(server);
+    while (atomic_load_explicit(&server->drained, memory_order_acquire) < server->shard_count) {
+        uint64_t counter;
+        ssize_t taken = read(server->control.fd, &counter, sizeof counter);
+        assert(taken == sizeof counter || errno == EINTR);
+    }
+    files_snapshot(files);
+    /* release: with the bells */
+    atomic_store_explicit(&server->finished, true, memory_order_release);
+    ring_all(server);
+}
+
+/* From threads that stand still to loops that answer. False: told. */
+static bool
+start(struct server *server, struct server_files *files, struct shard_threads *threads)
+{
+    return shard_threads_start(threads, server) && shard_threads_step(threads, STEP_OPEN) &&
+           files_recover(files, threads) && open_all_listeners(server) && files_begin(files, threads) &&
+           shard_threads_step(threads, STEP_BEGIN) && shard_threads_step(threads, STEP_RUN);
+}
+
+static bool
+run(struct server *server, struct server_files *files, const sigset_t *signals)
+{
+    static struct shard_threads threads; /* one server a process */
+    bool go = start(server, files, &threads);
     if (go) {
         log_info("%u shard%s, http %s, resp %s, durability %s, at most %u connections", server->shard_count,
                  server->shard_count == 1 ? "" : "s", server->http_text, server->resp_text,
                  server->settings->durability, server->connections_max);
-        if (server->durable)
-            log_warning("journal is kept in memory in this version: answers do not survive the process");
-    }
-    decide(&start);
-    if (go) {
+        if (!server->durable)
+            log_warning(
+                "durability memory: answers leave before they are on disk; a crash forgets the last "
+                "ones");
         (void)printf("ready http=%s resp=%s shards=%u data=%s\n", server->http_text, server->resp_text,
                      server->shard_count, server->settings->data);
         (void)fflush(stdout); /* whoever waits for the line has gone where it cannot be written */
-        wait_for_signal(server, signals);
+        wait_for_signal(signals);
+        stop(server, files);
     }
-    for (uint32_t i = 0; i < count; i++)
-        (void)pthread_join(threads[i].thread, NULL); /* started by us, joined once */
+    shard_threads_join(&threads);
     return go;
 }
 
 /* Everything that can fail with a message of its own comes before the first thread. */
 static bool
-prepare(struct server *server, const struct settings *settings, struct data_directory *directory)
+prepare(struct server *server, const struct settings *settings, struct data_directory *directory,
+        struct server_files **ret_files)
 {
-    struct listen_address addresses[PROTOCOL_COUNT];
     char cause[CAUSE_SIZE];
     if (data_directory_open(settings->data, directory, cause, sizeof cause) != 0) {
         log_error("%s", cause);
@@ -339,19 +298,9 @@ prepare(struct server *server, const struct settings *settings, struct data_dire
     server->settings = settings;
     server->route_seed = directory->route_seed;
     server->durable = strcmp(settings->durability, "journal") == 0;
-    server->clock_offset_ms = clock_offset_ms();
-    server->started_ms = server_now_ms(server);
     server->shard_count = choose_cores(server, settings->shards);
     raise_files(server, settings->connections_max);
-    bool valid = listen_address_parse(settings->http, &addresses[PROTOCOL_HTTP]) &&
-                 listen_address_parse(settings->resp, &addresses[PROTOCOL_RESP]);
-    assert(valid); /* settings_read() has looked */
-    if (!open_listeners(server, PROTOCOL_HTTP, "server.http", &addresses[PROTOCOL_HTTP]) ||
-        !open_listeners(server, PROTOCOL_RESP, "server.resp", &addresses[PROTOCOL_RESP]))
-        return false;
-    listen_address_text(&addresses[PROTOCOL_HTTP], server->http_text);
-    listen_address_text(&addresses[PROTOCOL_RESP], server->resp_text);
-    return open_mailboxes(server);
+    return open_mailboxes(server) && open_bells(server) && files_open(ret_files, server);
 }
 
 static int
@@ -360,6 +309,7 @@ serve(const struct settings *settings)
     /* static: some kilobytes of atomics on lines of their own; one server a process */
     static struct server server;
     struct data_directory directory = {.lock_fd = -1};
+    struct server_files *files = NULL;
     sigset_t signals;
     (void)sigemptyset(&signals); /* these four cannot fail with these arguments */
     (void)sigaddset(&signals, SIGTERM);
@@ -371,11 +321,13 @@ serve(const struct settings *settings)
             server.listeners[i][p] = -1;
         server.bells[i].fd = -1;
     }
-    bool done = prepare(&server, settings, &directory) && run(&server, &signals);
+    server.housekeeper_bell.fd = -1;
+    server.control.fd = -1;
+    bool done = prepare(&server, settings, &directory, &files) && run(&server, files, &signals);
     close_listeners(&server);
-    for (uint32_t i = 0; i < SHARDS_MAX; i++)
-        if (server.bells[i].fd >= 0)
-            bell_done(&server.bells[i]);
+    if (files != NULL)
+        files_close(files);
+    close_bells(&server);
     data_directory_close(&directory);
     if (done)
         log_info("stopped");

@@ -7,6 +7,8 @@
  */
 #include "net/loop_internal.h"
 
+#include "persist/housekeeper.h"
+
 #include <assert.h>
 #include <fnmatch.h>
 #include <stdarg.h>
@@ -171,7 +173,10 @@ answer_metrics(struct loop *loop, const struct request *request, struct output *
         return;
     }
     loop_publish(loop);
-    size_t size = metrics_text(server->metrics, server->shard_count, text, capacity);
+    struct process_figures figures = server->figures;
+    figures.snapshots = atomic_load_explicit(&server->snapshots, memory_order_relaxed);
+    figures.snapshots_failed = atomic_load_explicit(&server->snapshots_failed, memory_order_relaxed);
+    size_t size = metrics_text(server->metrics, server->shard_count, &figures, text, capacity);
     http_encode_text(output, &request->reply_context, 200, "text/plain; version=0.0.4; charset=utf-8",
                      (struct bytes){text, (uint32_t)size});
     buffer_give(&loop->outputs, text, capacity);
@@ -181,14 +186,18 @@ static void
 answer_http(struct loop *loop, const struct request *request, struct output *output)
 {
     const struct reply_context *context = &request->reply_context;
-    bool stopping = atomic_load_explicit(&loop->server->stopping, memory_order_relaxed);
+    const char *hindrance = NULL;
+    if (atomic_load_explicit(&loop->server->stopping, memory_order_relaxed))
+        hindrance = "stopping\n";
+    else if (housekeeper_scarce(loop->server->housekeeper))
+        hindrance = "no room for the journal\n";
     switch (request->kind) {
     case REQUEST_HEALTHZ:
         http_encode_text(output, context, 200, "text/plain; charset=utf-8", text_of("ok\n"));
         break;
     case REQUEST_READYZ:
-        http_encode_text(output, context, stopping ? 503 : 200, "text/plain; charset=utf-8",
-                         text_of(stopping ? "stopping\n" : "ready\n"));
+        http_encode_text(output, context, hindrance != NULL ? 503 : 200, "text/plain; charset=utf-8",
+                         text_of(hindrance != NULL ? hindrance : "ready\n"));
         break;
     case REQUEST_METRICS:
         answer_metrics(loop, request, output);

@@ -1,0 +1,211 @@
+/*
+ * loop_journal.c - the part of a shard's tick that makes records durable, and what goes with it.
+ *
+ *     dispatch   a write has ended                            -> journal_written(), shard_durable()
+ *     step       files: one that is not needed any more, the next segment
+ *                room: what the core may still begin          -> shard_scarce()
+ *                the next batch, or an idle journal's seal    -> shard_batch(), journal_append()
+ *                the snapshot that is being written: a slice  -> shard_snapshot_slice()
+ *
+ * Files are made and removed by the housekeeper's thread (server_files.c); between it and this thread there
+ * are only atomics. It rings this shard's bell when it has done something, so nothing here polls.
+ *
+ * Scarcity follows two facts anew in each tick, so service returns by itself: the housekeeper cannot make
+ * segments; what there is holds no further batch of the largest size. Since records that are not written
+ * yet are bounded by that size, they always find room before everything is refused.
+ */
+#include "net/loop_internal.h"
+
+#include "net/log.h"
+#include "persist/disk.h"
+#include "persist/housekeeper.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SEAL_MS            500u           /* within a second, even where a tick comes late */
+#define SLICE_BYTES_WANTED (256u * 1024u) /* a fraction of a millisecond */
+
+/* host->write */
+static void
+write_batch(void *context, int file, const void *data, uint32_t size, uint64_t offset)
+{
+    struct loop *loop = context;
+    assert(!loop->writing);
+    loop->writing = true;
+    loop->write_began_ns = loop_clock_ns();
+    ring_write(loop->ring, file, data, size, offset, (struct ring_target){0, 0});
+}
+
+int
+loop_journal_open(struct loop *loop, int file, uint32_t header_crc)
+{
+    const struct server *server = loop->server;
+    struct journal_settings settings = {
+        .epoch = server->epoch,
+        .segment_bytes = server->settings->segment_bytes / BLOCK_BYTES * BLOCK_BYTES,
+        .shard = loop->index,
+        .shard_count = server->shard_count,
+        .batch_bytes_max = (uint32_t)server->settings->batch_bytes_max,
+        .seal_ms = SEAL_MS,
+    };
+    struct journal_host host = {.context = loop, .write = write_batch};
+    return journal_open(&loop->journal, &settings, &host, file, header_crc);
+}
+
+static void
+close_files(struct loop *loop)
+{
+    int file;
+    while ((file = journal_closed_file(loop->journal)) >= 0)
+        (void)close(file); /* every write to it was durable when it ended */
+}
+
+void
+loop_journal_close(struct loop *loop)
+{
+    if (loop->journal == NULL)
+        return;
+    if (!loop->writing) /* else the process ends with a write on its way: after a failed start only */
+        journal_stop(loop->journal);
+    close_files(loop);
+    journal_close(loop->journal);
+    loop->journal = NULL;
+}
+
+/* A failed write is never retried and never acknowledged: the process ends with the cause, at once, so that
+ * nothing that waits for it can still leave. */
+_Noreturn static void
+journal_failed(const struct loop *loop, int result)
+{
+    log_error("the journal of shard %u could not be written: %s: stopping; nothing that is not on disk was "
+              "acknowledged; look at the disk, then start again",
+              loop->index, strerror(-result));
+    _exit(1);
+}
+
+void
+loop_journal_written(struct loop *loop, int32_t written)
+{
+    uint64_t us = (loop_clock_ns() - loop->write_began_ns) / 1000;
+    loop->figures.value[METRIC_JOURNAL_WRITE_US_SUM] += us;
+    if (us > loop->figures.value[METRIC_JOURNAL_WRITE_US_MAX])
+        loop->figures.value[METRIC_JOURNAL_WRITE_US_MAX] = us;
+    assert(loop->writing);
+    loop->writing = false; /* the next one may begin inside */
+    int result = journal_written(loop->journal, written);
+    if (result != 0)
+        journal_failed(loop, result);
+    uint64_t durable = journal_durable(loop->journal);
+    if (durable > loop->durable) {
+        loop->durable = durable;
+        shard_durable(loop->shard, durable);
+    }
+    housekeeper_durable(loop->server->housekeeper, loop->index, durable, journal_bytes(loop->journal));
+}
+
+static void
+take_segment(struct loop *loop)
+{
+    struct server *server = loop->server;
+    uint32_t wanted = journal_segment_wanted(loop->journal);
+    if (wanted == UINT32_MAX)
+        return;
+    if (housekeeper_want(server->housekeeper, loop->index, wanted))
+        bell_ring(&server->housekeeper_bell);
+    uint32_t segment;
+    int file = housekeeper_made(server->housekeeper, loop->index, &segment);
+    if (file >= 0)
+        journal_segment_give(loop->journal, segment, file);
+}
+
+static void
+look_for_room(struct loop *loop)
+{
+    enum scarcity scarcity = SCARCE_NOT;
+    if (housekeeper_scarce(loop->server->housekeeper)) {
+        /* a batch and the one that closes the segment; one seal more may come between */
+        uint64_t need = batch_size((uint32_t)loop->server->settings->batch_bytes_max) + 2 * BLOCK_BYTES;
+        scarcity = journal_room(loop->journal) < need ? SCARCE_ALL : SCARCE_NEW;
+    }
+    if (scarcity != loop->scarcity) {
+        loop->scarcity = scarcity;
+        loop->figures.value[METRIC_SCARCITY] = scarcity;
+        shard_scarce(loop->shard, scarcity);
+    }
+}
+
+static void
+begin_batch(struct loop *loop)
+{
+    if (journal_busy(loop->journal))
+        return;
+    struct shard_batch batch = shard_batch(loop->shard);
+    if (batch.size > 0)
+        journal_append(loop->journal, batch.data, batch.size, batch.record_count, batch.sequence_first,
+                       batch.sequence_last, batch.events, loop->now_ms);
+    else
+        journal_seal(loop->journal, loop->now_ms);
+}
+
+/* At most one slice a tick. */
+static void
+go_on_with_snapshot(struct loop *loop)
+{
+    struct server *server = loop->server;
+    struct housekeeper *housekeeper = server->housekeeper;
+    loop->slice_next = false;
+    if (!loop->slicing) {
+        uint64_t generation = housekeeper_generation(housekeeper, loop->index);
+        if (generation == 0)
+            return;
+        struct journal_position position = journal_position(loop->journal);
+        housekeeper_begun(housekeeper, loop->index, &position);
+        shard_snapshot_begin(loop->shard, generation);
+        loop->slicing = true;
+    }
+    uint8_t *slice = housekeeper_slice(housekeeper, loop->index);
+    if (slice == NULL)
+        return; /* the bell tells when it is written */
+    uint32_t count = 0;
+    bool last = false;
+    uint32_t size = shard_snapshot_slice(loop->shard, slice, SLICE_BYTES_WANTED, &count, &last);
+    loop->slice_next = !last;
+    if (size == 0 && !last)
+        return;
+    housekeeper_sliced(housekeeper, loop->index, size, count, shard_sequence(loop->shard), loop->now_ms,
+                       last);
+    bell_ring(&server->housekeeper_bell);
+    loop->slicing = !last;
+}
+
+void
+loop_journal_step(struct loop *loop)
+{
+    close_files(loop);
+    take_segment(loop);
+    look_for_room(loop);
+    begin_batch(loop);
+    go_on_with_snapshot(loop);
+}
+
+uint64_t
+loop_journal_wait_ms(const struct loop *loop)
+{
+    /* more of a snapshot is to be told, or to be waited for that makes no bell ring */
+    if (loop->slice_next)
+        return 1;
+    uint64_t due_ms = journal_seal_ms(loop->journal);
+    if (due_ms == UINT64_MAX)
+        return UINT64_MAX;
+    return due_ms > loop->now_ms ? due_ms - loop->now_ms : 1;
+}
+
+bool
+loop_journal_done(const struct loop *loop)
+{
+    /* without room what is not written stays so; nobody was told of it */
+    return !loop->writing && (loop->durable == shard_sequence(loop->shard) || loop->scarcity != SCARCE_NOT);
+}
