@@ -80,11 +80,18 @@ ask(struct resp_client *client, const struct request_text *request, const char *
     return true;
 }
 
+/* seconds: try again for so long, while nobody listens. */
 static struct resp_client *
-audit_connect(const struct load_options *options, char *ret_error)
+audit_connect(const struct load_options *options, uint32_t seconds, char *ret_error)
 {
     char error[160];
+    const struct timespec nap = {.tv_nsec = 50000000};
+    uint64_t end_ms = wall_ms() + (uint64_t)seconds * 1000;
     struct resp_client *client = resp_client_open(options->address, options->port, 10, error);
+    while (client == NULL && wall_ms() < end_ms) {
+        (void)nanosleep(&nap, NULL); /* a signal only makes it shorter */
+        client = resp_client_open(options->address, options->port, 10, error);
+    }
     if (client == NULL)
         snprintf(ret_error, 256, "could not connect to %s:%u: %s", options->address, options->port, error);
     return client;
@@ -146,7 +153,7 @@ create_write(const struct load_options *options, struct request_text *request)
 bool
 audit_prepare(const struct load_options *options, char *ret_error)
 {
-    struct resp_client *client = audit_connect(options, ret_error);
+    struct resp_client *client = audit_connect(options, 0, ret_error);
     if (client == NULL)
         return false;
     struct request_text request;
@@ -401,7 +408,8 @@ bool
 audit_run(const struct load_options *options, const struct ledger *ledger, uint64_t lost_units,
           struct audit *ret_audit, char *ret_error)
 {
-    struct resp_client *client = audit_connect(options, ret_error);
+    struct resp_client *client =
+        audit_connect(options, options->kill_pid != 0 ? options->patience_seconds : 0, ret_error);
     if (client == NULL)
         return false;
     struct counts counts;

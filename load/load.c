@@ -21,10 +21,12 @@
 #include "load/report.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
@@ -48,6 +50,7 @@ struct load {
     _Atomic uint64_t next_buyer;
     atomic_bool giving_up;
     _Atomic uint32_t running;
+    bool killed; /* the server, by --kill */
     pthread_barrier_t start;
     struct worker *workers;
     struct tally total; /* of all workers, when they have ended */
@@ -155,13 +158,36 @@ progress_show(const struct load *load, struct progress progress, double rate, bo
             (unsigned long long)progress.held, rate, terminal ? "\033[K" : "\n");
 }
 
+static uint64_t
+units_on_sale(const struct load_options *options)
+{
+    return options->kind == LOAD_DEAL ? options->stock : (uint64_t)options->rows * options->row_seats;
+}
+
+/* In the middle of the spike: holds are counted, each is of about as many units as any other. */
+static void
+kill_in_the_middle(struct load *load, struct progress progress)
+{
+    const struct load_options *options = &load->options;
+    uint64_t each = options->kind == LOAD_DEAL ? options->quantity : (1 + options->party_max) / 2;
+    if (load->killed || options->kill_pid == 0 || progress.held * each < units_on_sale(options) / 2)
+        return;
+    if (kill((pid_t)options->kill_pid, SIGKILL) != 0) {
+        fprintf(stderr, "holdfast load: could not kill process %u: %s\n", options->kill_pid,
+                strerror(errno));
+        exit(1);
+    }
+    load->killed = true;
+    atomic_store(&stopping, true);
+}
+
 /* Until all threads have ended. False: given up, since nothing was answered any more. */
 static bool
 watch(struct load *load)
 {
     const bool terminal = isatty(STDERR_FILENO) == 1;
     const uint64_t show_ns = terminal ? 200000000 : 1000000000;
-    const struct timespec nap = {.tv_nsec = 10000000};
+    const struct timespec nap = {.tv_nsec = 1000000};
     uint64_t begin_ns = now_ns(), shown_ns = begin_ns, answered_ns = begin_ns;
     struct progress shown = {0}, last = {0};
     bool patient = true;
@@ -172,6 +198,7 @@ watch(struct load *load)
         if (progress.answered != last.answered)
             answered_ns = now;
         last = progress;
+        kill_in_the_middle(load, progress);
         if (load->options.seconds > 0 && now - begin_ns >= load->options.seconds * UINT64_C(1000000000))
             atomic_store(&stopping, true);
         if (now - answered_ns >= load->options.patience_seconds * UINT64_C(1000000000)) {
@@ -250,7 +277,7 @@ load_run(struct load *load, struct duration *ret_duration)
         (void)pthread_join(load->workers[i].thread, NULL); /* cannot fail for a thread of ours */
         uint32_t broken;
         const char *why = driver_broken(load->workers[i].driver, &broken);
-        if (broken > 0) {
+        if (broken > 0 && !load->killed) {
             fprintf(stderr, "holdfast load: %u connections of thread %u broke, the first one: %s\n", broken,
                     i + 1, why);
             well = false;
@@ -258,6 +285,10 @@ load_run(struct load *load, struct duration *ret_duration)
     }
     (void)pthread_barrier_destroy(&load->start);
     *ret_duration = tallies_merge(load);
+    if (load->options.kill_pid != 0 && !load->killed) {
+        fprintf(stderr, "holdfast load: --kill: half of all was never held, the server lives\n");
+        well = false;
+    }
     return well;
 }
 

@@ -41,6 +41,8 @@ static const char help[] =
     "  --limit N             units a user; 0: no limit                   (0)\n"
     "  --confirm-share F     this share of the holders confirms at once  (0)\n"
     "  --audit-holds N       holds to look up one by one afterwards      (10000)\n"
+    "  --kill PID            kill this process, the server, when half of all is held; somebody starts it\n"
+    "                        again on the same port; the audit waits for it, at most --patience\n"
     "  --seed N              for the buyers' choices                     (1)\n"
     "  deal:  --stock N      units there are                             (10)\n"
     "         --quantity N   units a buyer wants                         (1)\n"
@@ -72,6 +74,7 @@ enum option_code {
     OPTION_LIMIT,
     OPTION_CONFIRM_SHARE,
     OPTION_AUDIT_HOLDS,
+    OPTION_KILL,
     OPTION_SEED,
     OPTION_STOCK,
     OPTION_QUANTITY,
@@ -99,6 +102,7 @@ static const struct option options_long[] = {
     {"limit", required_argument, NULL, OPTION_LIMIT},
     {"confirm-share", required_argument, NULL, OPTION_CONFIRM_SHARE},
     {"audit-holds", required_argument, NULL, OPTION_AUDIT_HOLDS},
+    {"kill", required_argument, NULL, OPTION_KILL},
     {"seed", required_argument, NULL, OPTION_SEED},
     {"stock", required_argument, NULL, OPTION_STOCK},
     {"quantity", required_argument, NULL, OPTION_QUANTITY},
@@ -139,6 +143,7 @@ option_kinds(int option)
     case OPTION_LIMIT:
     case OPTION_CONFIRM_SHARE:
     case OPTION_AUDIT_HOLDS:
+    case OPTION_KILL:
         return FOR_SALE;
     case OPTION_REQUESTS:
     case OPTION_SECONDS:
@@ -255,6 +260,8 @@ option_read(const char *name, int option, const char *text, struct load_options 
         return number32_read(name, text, 1, POOL_CAPACITY_MAX, &options->stock);
     case OPTION_QUANTITY:
         return number32_read(name, text, 1, UINT16_MAX, &options->quantity);
+    case OPTION_KILL:
+        return number32_read(name, text, 2, 1u << 30, &options->kill_pid);
     case OPTION_ROWS:
         return number32_read(name, text, 1, ROWS_MAX, &options->rows);
     case OPTION_SEATS_PER_ROW:

@@ -51,6 +51,7 @@ struct load_options {
     double confirm_share; /* so many of those who hold confirm at once */
 
     /* what is printed */
+    uint32_t kill_pid;    /* the server's process: ended by SIGKILL when half of all is held; 0: not */
     uint64_t audit_holds; /* look up so many holds one by one, evenly picked */
     bool json;
     const char *label; /* the scenario's name in the table */
