@@ -13,6 +13,8 @@
 
 #define BLOCK_BYTES       4096u
 #define FORMAT_VERSION    1u
+/* Records in one batch. So what stands behind a torn batch begins at most so far behind it. */
+#define BATCH_RECORDS_MAX (16u * 1024u * 1024u)
 #define FILE_NAME_SIZE    40u /* with its end */
 #define SEGMENT_BYTES_MIN (64u * 1024u)
 

@@ -245,13 +245,16 @@ check_sequel(const struct journal_reader *reader, const struct batch_header *bat
     return NULL;
 }
 
-/* Looks behind `offset` for a whole batch of this journal. 1: there is one; 0: none; negative errno. Also
- * says how far bytes that are not zero reach. */
+/* Looks behind `offset` for a whole batch of this journal, as far as the next one can be: at most one is
+ * torn. 1: there is one; 0: none; negative errno. Also says how far bytes that are not zero reach. */
 static int
 look_behind(struct journal_reader *reader, uint64_t offset, uint64_t *ret_end)
 {
+    uint64_t until = offset + batch_size(BATCH_RECORDS_MAX) + BLOCK_BYTES;
+    if (until > reader->file_size)
+        until = reader->file_size;
     *ret_end = offset;
-    for (uint64_t at = offset; at < reader->file_size; at += BLOCK_BYTES) {
+    for (uint64_t at = offset; at < until; at += BLOCK_BYTES) {
         int result = window_load(reader, at, BLOCK_BYTES, at == offset);
         if (result != 0)
             return result;

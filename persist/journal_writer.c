@@ -83,6 +83,7 @@ journal_open(struct journal **ret_journal, const struct journal_settings *settin
     assert(settings->shard_count <= UINT16_MAX);
     /* the largest batch fits an empty segment: header, batch, closing batch */
     assert(batch_size(settings->batch_bytes_max) + 2 * (uint64_t)BLOCK_BYTES <= settings->segment_bytes);
+    assert(settings->batch_bytes_max <= BATCH_RECORDS_MAX);
     assert(file >= 0);
 
     struct journal *journal = calloc(1, sizeof *journal);
