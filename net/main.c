@@ -3,6 +3,7 @@
  */
 #include "load/load.h"
 #include "net/server.h"
+#include "persist/journal_tool.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -25,6 +26,7 @@ struct subcommand {
 static const struct subcommand subcommands[] = {
     {"serve", "run the server", serve_main},
     {"load", "put load on a server, and audit what it answered", load_main},
+    {"journal", "verify, dump or count what a data directory holds", journal_main},
     {"version", "print the version", version_main},
 };
 
