@@ -129,7 +129,7 @@ class Audit:
         if told["deadline_ms"] != hold.deadline_ms:
             raise Violation(f"{hold}: deadline has changed: {told}; in doubt: {doubt}")
         if not hold.versions_known:
-            client.take_versions(hold, answer, time.monotonic(), time.monotonic())
+            client.take_versions(hold, answer)
         if versions != hold.seats:
             raise Violation(f"{hold}: versions have changed: {told}; in doubt: {doubt}")
 
@@ -144,7 +144,7 @@ class Audit:
             for seat, version in versions.items():
                 if version <= hold.seats[seat]:
                     raise Violation(f"{doubt}: confirmed {hold}, and {seat} is still at version {version}")
-                self.ledger.version_seen(hold.event, seat, version, time.monotonic(), time.monotonic(), hold)
+                self.ledger.version_seen(hold.event, seat, version, doubt.sent, time.monotonic(), hold)
             hold.confirm(versions)
             hold.versions_known = True
         elif doubt.kind == "release" and state == "released" and hold.state in ("held", "expired"):
@@ -215,7 +215,7 @@ class Audit:
         doubt.found = hold
         self.settled += 1
         for seat, version in seats.items():
-            self.ledger.version_seen(event, seat, version, time.monotonic(), time.monotonic(), hold)
+            self.ledger.version_seen(event, seat, version, doubt.sent, time.monotonic(), hold)
 
     # ---- seats and pools
 

@@ -297,16 +297,17 @@ class Client:
         """Confirmed; whether it was late or in time is not certain, so the versions are taken from a look at it."""
         hold = what.hold
         hold.confirm(None)
+        hold.confirmed_at = (what.sent, answered)
         if "seats" in answer.data:
-            self.take_versions(hold, answer, what.sent, answered)
+            self.take_versions(hold, answer)
         self.same(what, answer)
 
-    def take_versions(self, hold, answer, sent, answered):
+    def take_versions(self, hold, answer):
         seats = {seat["seat"]: seat["version"] for seat in answer["seats"]}
         for seat, version in seats.items():
             if version <= hold.seats[seat]:
                 raise Violation(f"{hold}: confirmed, and {seat} is still at version {version}")
-            self.ledger.version_seen(hold.event, seat, version, sent, answered, hold)
+            self.ledger.version_seen(hold.event, seat, version, *hold.confirmed_at, hold)
         hold.seats, hold.versions_known = seats, True
 
     def same(self, what, answer):
@@ -315,7 +316,7 @@ class Client:
             return
         hold = what.hold
         if not hold.versions_known:
-            self.take_versions(hold, answer, what.sent, time.monotonic())
+            self.take_versions(hold, answer)
         if answer["state"] != hold.state or {s["seat"]: s["version"] for s in answer["seats"]} != hold.seats:
             raise Violation(f"{what}: {answer}; known: {hold}")
 

@@ -40,7 +40,7 @@ class Event:
 
 
 class Hold:
-    __slots__ = ("id", "user", "event", "deadline_ms", "state", "seats", "pools", "ended_ms", "versions_known")
+    __slots__ = ("id", "user", "event", "deadline_ms", "state", "seats", "pools", "ended_ms", "versions_known", "confirmed_at")
 
     def __init__(self, hold, user, event, deadline_ms):
         self.id, self.user, self.event, self.deadline_ms = hold, user, event, deadline_ms
@@ -48,6 +48,7 @@ class Hold:
         self.seats, self.pools = {}, {}
         self.ended_ms = None
         self.versions_known = True
+        self.confirmed_at = None  # sent and answered, where the versions are yet to be looked up
 
     def end(self, state):
         if self.state != state:
