@@ -210,7 +210,10 @@ release(void *memory, size_t size)
 int
 loop_begin(struct loop *loop, int file, uint32_t header_crc)
 {
-    return loop_journal_open(loop, file, header_crc);
+    int result = loop_journal_open(loop, file, header_crc);
+    if (result == 0)
+        loop_publish(loop); /* what was recovered is seen from the first look on */
+    return result;
 }
 
 struct shard *

@@ -316,6 +316,7 @@ serve(const struct settings *settings)
     (void)sigaddset(&signals, SIGINT);
     (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGXFSZ, SIG_IGN); /* a limit on files is an error of the write, and told as such */
     for (uint32_t i = 0; i < SHARDS_MAX; i++) {
         for (enum protocol p = 0; p < PROTOCOL_COUNT; p++)
             server.listeners[i][p] = -1;

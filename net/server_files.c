@@ -193,10 +193,9 @@ hear_news(void *context, enum housekeeper_news news, uint64_t number, int result
     struct server *server = files->server;
     switch (news) {
     case NEWS_SEGMENT_FAILED:
-        log_warning(
-            "could not make segment %llu of the journal: %s: new holds and events are refused until "
-            "it can be made; make room in '%s'",
-            (unsigned long long)number, strerror(-result), server->settings->data);
+        log_warning("could not make the next segment of shard %llu's journal: %s: new holds and events are "
+                    "refused until it can be made; make room in '%s'",
+                    (unsigned long long)number, strerror(-result), server->settings->data);
         break;
     case NEWS_SEGMENT_AGAIN:
         log_info("segments of the journal can be made again: holds are taken");
@@ -266,6 +265,7 @@ files_begin(struct server_files *files, struct shard_threads *threads)
                   (unsigned long long)segment_bytes);
         return false;
     }
+    disk_files_gentle(&files->disk); /* from here on shards' journals are written beside */
     const struct recovery_report *report = recovery_report(files->recovery);
     struct housekeeper_settings housekeeper_settings = {
         .epoch = report->epoch,

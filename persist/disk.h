@@ -48,4 +48,8 @@ void disk_files_close(struct disk *disk);
  * (O_DSYNC alone: durable all the same, and slower). Found out when the folder was opened. */
 int disk_files_direct(const struct disk *disk);
 
+/* From now on zeros are written in small pieces, each durable: others' writes to the same disk wait for one
+ * piece at most, and not for all that lies in the disk's cache. A file then takes several times as long. */
+void disk_files_gentle(struct disk *disk);
+
 #endif

@@ -123,6 +123,13 @@ test_durable_file(void **state)
 }
 
 static void
+test_gentle_file(void **state)
+{
+    disk_files_gentle(&disk);
+    test_durable_file(state);
+}
+
+static void
 test_plain_file(void **state)
 {
     (void)state;
@@ -213,6 +220,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_durable_file, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_durable_file, make_folder_in_memory, remove_folder),
+        cmocka_unit_test_setup_teardown(test_gentle_file, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_plain_file, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_names, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_names, make_folder_in_memory, remove_folder),
