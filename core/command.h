@@ -25,6 +25,11 @@ enum command_type {
     COMMAND_EVENT_SET,
     COMMAND_EVENT_GET,
     COMMAND_SEATS,
+    COMMAND_QUEUE_JOIN,
+    COMMAND_QUEUE_GET,
+    COMMAND_QUEUE_LEAVE,
+    COMMAND_QUEUE_WATCH,
+    COMMAND_QUEUE_UNWATCH,
 };
 
 struct seat_name {
@@ -43,9 +48,11 @@ struct event_change {
     bool has_status;
     bool has_hold_seconds;
     bool has_units_per_user_max;
+    bool has_queue_active_max;
     enum event_status status;
     uint32_t hold_seconds;
     uint32_t units_per_user_max;
+    uint32_t queue_active_max;
     uint32_t pool_count;
     struct pool_quantity pools[POOLS_MAX]; /* quantity: the new capacity */
 };
@@ -58,22 +65,25 @@ struct event_change {
  */
 struct command {
     enum command_type type;
-    struct bytes event;       /* HOLD, HOLDS, EVENT_SET, EVENT_GET, SEATS; empty: see event_index */
-    struct bytes user;        /* HOLD, CONFIRM, EXTEND, RELEASE, HOLDS */
+    struct bytes event;       /* HOLD, HOLDS, EVENT_SET, EVENT_GET, SEATS, QUEUE_JOIN; empty: see event_index */
+    struct bytes user;        /* HOLD, CONFIRM, EXTEND, RELEASE, HOLDS, QUEUE_JOIN */
     struct bytes key;         /* idempotency key; empty: none */
     struct bytes request_id;  /* may be empty */
     struct bytes payment_ref; /* CONFIRM; may be empty */
     struct trace trace;
-    struct uuid hold;     /* CONFIRM, EXTEND, RELEASE, CANCEL, HOLD_GET */
+    struct uuid hold;     /* CONFIRM, EXTEND, RELEASE, CANCEL, HOLD_GET; the token: QUEUE_ but JOIN */
     struct uuid replaces; /* HOLD with has_replaces */
     bool has_replaces;
     bool late;            /* CONFIRM */
+    bool pass_refused;    /* HOLD: a pass came with it, and is forged, expired or somebody else's */
     uint8_t seat_count;   /* HOLD */
     uint8_t pool_count;   /* HOLD */
     uint8_t best_count;   /* HOLD: seats wanted side by side; 0: none */
     uint32_t seconds;     /* HOLD: 0 takes the event's hold_seconds. EXTEND: 1 to SECONDS_MAX */
     uint32_t event_index; /* EVENT_GET with an empty event: the n-th event, for listing */
     uint32_t row_from;    /* SEATS: first row of this piece */
+    uint32_t wait_ms;     /* QUEUE_GET: answer when the state changes, at the latest after so long */
+    uint64_t watch;       /* QUEUE_WATCH, QUEUE_UNWATCH: the host's name for it, given back with each push */
     struct bytes section; /* SEATS; HOLD with best_count */
     const struct event_settings *settings; /* EVENT_CREATE: stays unchanged until the reply has come */
     const struct event_change *change;     /* EVENT_SET: likewise, with all it points to */
@@ -121,6 +131,30 @@ struct hold_view {
 /* Writes SECTION/ROW/NUMBER; text holds at least SEAT_TEXT_SIZE_MAX bytes; returns its size. */
 uint32_t seat_text(const struct event_settings *event, seat_ref ref, char *ret_text);
 
+enum token_state {
+    TOKEN_WAITING = 1,
+    TOKEN_ACTIVE,
+    TOKEN_DONE,
+    TOKEN_LEFT,
+    TOKEN_EXPIRED,
+};
+
+/* "waiting", "active", ...: static storage. */
+const char *token_state_word(enum token_state state);
+
+/* A place in a queue. */
+struct token_view {
+    struct uuid id;
+    const struct event_settings *event;
+    struct bytes user;
+    enum token_state state;
+    bool chance_none;     /* waiting: free and held units cannot reach the position */
+    uint64_t position;    /* waiting in an open event, from 1; else 0 */
+    uint64_t eta_ms;      /* waiting: until it is likely to be active */
+    uint64_t poll_ms;     /* waiting: ask again after so long */
+    uint64_t deadline_ms; /* active; else 0 */
+};
+
 struct unit_counts {
     uint64_t capacity;
     uint64_t free;
@@ -151,6 +185,7 @@ enum reply_kind {
     REPLY_HOLDS,
     REPLY_EVENT,
     REPLY_MAP,
+    REPLY_TOKEN,
 };
 
 /* Which figures an error carries. */
@@ -195,6 +230,9 @@ struct reply {
     struct bytes holds;                     /* REPLY_HOLDS: packed views */
     const struct event_view *event_view;    /* REPLY_EVENT */
     const struct map_view *map;             /* REPLY_MAP */
+    struct token_view token;                /* REPLY_TOKEN */
+    bool has_token;                         /* REPLY_HOLDS: the user has a place in the queue */
+    struct uuid token_id;                   /* REPLY_HOLDS */
 };
 
 /* Takes the next packed view off reply->holds; event and user come from the reply. False at the end. */

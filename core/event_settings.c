@@ -303,6 +303,26 @@ event_draft_units_per_user_max(struct event_draft *draft, int64_t units, const c
 }
 
 const char *
+event_draft_queue(struct event_draft *draft, int64_t active_max, int64_t active_seconds,
+                  int64_t grace_seconds, bool lottery, const char **ret_expected)
+{
+    if (active_max < 1 || active_max > QUEUE_ACTIVE_MAX) {
+        *ret_expected = "a whole number from 1 to 1000000000";
+        return "queue.active_max";
+    }
+    *ret_expected = expected_seconds;
+    if (active_seconds < 1 || active_seconds > SECONDS_MAX)
+        return "queue.active_seconds";
+    if (grace_seconds < 1 || grace_seconds > SECONDS_MAX)
+        return "queue.grace_seconds";
+    draft->fixed.queue_active_max = (uint32_t)active_max;
+    draft->fixed.queue_active_seconds = (uint32_t)active_seconds;
+    draft->fixed.queue_grace_seconds = (uint32_t)grace_seconds;
+    draft->fixed.queue_lottery = lottery;
+    return NULL;
+}
+
+const char *
 event_draft_opens_at(struct event_draft *draft, int64_t opens_at_ms, const char **ret_expected)
 {
     if (opens_at_ms < 0 || opens_at_ms > 253402300799999) {

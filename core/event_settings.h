@@ -63,14 +63,22 @@ struct event_settings {
     uint8_t status;              /* enum event_status; EVENT_OPEN when created */
     uint8_t id_size;
     char id[EVENT_ID_SIZE_MAX];
-    uint8_t zero[6];
+    uint8_t queue_lottery; /* early joiners are drawn */
+    uint8_t zero[1];
+    uint32_t queue_active_max; /* 0: no queue */
+    uint32_t queue_active_seconds;
+    uint32_t queue_grace_seconds;
+    uint8_t zero_more[4];
+    /* The draw's secret: 32 random bytes where queue_lottery, else zero. Drawn by whoever makes the command, so it is no
+     * part of what is compared (EXISTS, idempotency). */
+    uint8_t lottery_seed[LOTTERY_SEED_SIZE];
 };
 
 static_assert(sizeof(struct name) == 17, "no padding");
 static_assert(sizeof(struct section_settings) == 32, "no padding");
 static_assert(sizeof(struct pool_settings) == 24, "no padding");
 static_assert(sizeof(struct row_settings) == 20, "no padding");
-static_assert(sizeof(struct event_settings) == 104, "no padding");
+static_assert(sizeof(struct event_settings) == 152, "no padding");
 
 #define EVENT_SETTINGS_SIZE_MAX                                                                            \
     (sizeof(struct event_settings) + SECTIONS_MAX * sizeof(struct section_settings) +                      \
@@ -118,6 +126,9 @@ const char *event_draft_hold_seconds_max(struct event_draft *draft, int64_t seco
                                          const char **ret_expected);
 const char *event_draft_units_per_user_max(struct event_draft *draft, int64_t units,
                                            const char **ret_expected);
+/* active_max 1 to QUEUE_ACTIVE_MAX */
+const char *event_draft_queue(struct event_draft *draft, int64_t active_max, int64_t active_seconds,
+                              int64_t grace_seconds, bool lottery, const char **ret_expected);
 const char *event_draft_opens_at(struct event_draft *draft, int64_t opens_at_ms, const char **ret_expected);
 /* Applies defaults, checks the whole, and gives the settings, which lie in the draft's memory. */
 const char *event_draft_end(struct event_draft *draft, const struct event_settings **ret_settings,

@@ -28,6 +28,8 @@
 #define POOL_CAPACITY_MAX  1000000000u
 #define SECONDS_MAX        2592000u /* every ..._seconds: 1 to this */
 #define UNITS_PER_USER_MAX 1000000000u
+#define QUEUE_ACTIVE_MAX   1000000000u
+#define LOTTERY_SEED_SIZE  32
 
 /* Holds. More: BADREQUEST. */
 #define HOLD_SEATS_MAX 16 /* those of best included */

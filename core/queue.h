@@ -1,0 +1,173 @@
+/*
+ * queue.h - the waiting room's state, for the files of core/ alone.
+ *
+ *     queue.c       what an event's shard owns: places in the queue, who is let in, watchers
+ *     admission.c   what a user's home knows: who may place holds now
+ *
+ * A token's life at the queue's owner, and what the user's home is told:
+ *
+ *     waiting ──▶ active ─────────────────────▶ done, left, expired
+ *        │      recorded ─▶ durable ─▶ ADMIT      recorded ─▶ durable ─▶ REVOKE ─▶ acknowledged:
+ *        │      acknowledged: shown as active     the slot is free (the waiting room's R3)
+ *        └───────────────────────────────────▶ left, expired
+ *
+ * `done` comes from the home: the confirm that leaves the user no other live hold takes the admission away in
+ * the same step, and its record says so; so no REVOKE is needed, and recovery knows.
+ */
+#ifndef HOLDFAST_QUEUE_H
+#define HOLDFAST_QUEUE_H
+
+#include "core/command.h"
+#include "core/expiry_wheel.h"
+#include "core/index.h"
+#include "core/message.h"
+#include "core/rank_tree.h"
+
+struct shard;
+struct event;
+struct operation;
+struct origin;
+struct record;
+struct replay;
+struct replay_source;
+
+enum token_flag {
+    TOKEN_SLOT = 1 << 0,     /* it has one of the event's active_max slots */
+    TOKEN_ADMITTED = 1 << 1, /* the home has acknowledged: shown as active */
+    TOKEN_TOLD = 1 << 2,     /* ended: the home has been sent the REVOKE */
+};
+
+#define TOKEN_INLINE 29
+
+struct token {
+    uint32_t event;
+    uint32_t watchers; /* first one, or SLAB_NONE */
+    struct uuid id;
+    struct wheel_link wheel; /* waiting: grace. Active: its deadline. Ended: links of the ended list, and when */
+    struct rank_node rank;   /* waiting */
+    uint32_t seen_s;         /* waiting: last sign of life, seconds since the shard began, rounded up */
+    uint32_t name_more;      /* names beyond TOKEN_INLINE: slot in token_names */
+    uint8_t state;           /* enum token_state */
+    uint8_t flags;
+    uint8_t name_size;
+    char name[TOKEN_INLINE];
+};
+
+static_assert(sizeof(struct token) == 104, "budget: 128 bytes a waiting token with its places in two tables");
+
+enum watcher_kind {
+    WATCH_ONCE = 1, /* a long poll, or an answer that waits: at the next change, or when its time is up */
+    WATCH_PUSH,     /* until unwatched */
+};
+
+struct watcher {
+    uint32_t next; /* of the token; first four bytes: also the slab's */
+    uint32_t token;
+    struct wheel_link wheel; /* ONCE: when its time is up */
+    uint64_t tag;
+    uint64_t told_position; /* PUSH */
+    uint32_t shard;         /* where the connection is */
+    uint8_t kind;
+    uint8_t command;
+    bool created;
+    uint8_t zero;
+};
+
+/* Of an event with a queue, at its owner. */
+struct queue {
+    struct rank_tree waiting;
+    uint64_t ticket;   /* of the next arrival */
+    uint64_t sold;     /* units of confirmed holds */
+    uint64_t capacity; /* of the event */
+    uint64_t pace_us;  /* between two activations, a moving average */
+    uint64_t activated_ms;
+    uint32_t active; /* slots taken */
+    uint32_t next;   /* events with a queue of this shard: number, or SLAB_NONE */
+    bool early;      /* it has not opened yet */
+};
+
+/* Of a shard. */
+struct queues {
+    struct slab tokens;
+    struct slab token_names;
+    struct index by_id;
+    struct index by_user; /* those that have a place */
+    struct expiry_wheel wheel;
+    struct slab watchers;
+    struct expiry_wheel watcher_wheel;
+    uint32_t watch_cursor; /* of the walk over watchers */
+    uint32_t first;        /* event with a queue of this shard */
+    uint32_t close_cursor; /* tokens of closed events are ended from here on; SLAB_NONE: none are looked for */
+    uint32_t ended_first;
+    uint32_t ended_last;
+    uint32_t ended_count;
+    uint32_t waiting_count;
+    uint32_t active_count;
+    uint64_t sweep_ms; /* of the next look at all queues */
+    bool kicked;       /* some queue may let somebody in, and had no room or time */
+    uint64_t joined;   /* since the start, for figures */
+    uint64_t activated;
+};
+
+/* ---- the home's side ---- */
+
+enum admission_state {
+    ADMISSION_GIVEN = 1,
+    ADMISSION_DONE, /* used up by a confirm; the owner has not acknowledged it yet */
+};
+
+struct admission {
+    uint32_t event;
+    uint32_t name_more;
+    struct uuid token;
+    uint64_t deadline_ms;
+    uint8_t state;
+    uint8_t name_size;
+    char name[46];
+};
+
+struct admissions {
+    struct slab slab;
+    struct slab names;
+    struct index by_user;
+    uint32_t resend_cursor; /* recovery: DONE ones are told again from here on; SLAB_NONE: all are */
+};
+
+/* -- queue.c -- */
+void queues_open(struct shard *shard, struct carve *carve);
+void queues_begin(struct shard *shard);
+/* An event with a queue is shown at its owner. */
+void queue_shown(struct shard *shard, struct event *event);
+void queue_changed(struct shard *shard, struct event *event);
+void command_queue_join(struct shard *shard, const struct origin *origin, const struct command *command);
+void command_queue_get(struct shard *shard, const struct origin *origin, const struct command *command);
+void command_queue_leave(struct shard *shard, const struct origin *origin, const struct command *command);
+void command_queue_watch(struct shard *shard, const struct origin *origin, const struct command *command);
+void command_queue_unwatch(struct shard *shard, const struct origin *origin, const struct command *command);
+/* A token's record is durable. False: there is no room to go on; later. */
+bool token_durable(struct shard *shard, uint32_t token);
+void queue_admitted(struct shard *shard, const struct message_admitted *message);
+void queue_revoked(struct shard *shard, const struct message_revoked *message);
+void queue_note(struct shard *shard, uint32_t from, const struct message_queue_note *message);
+void queue_token_of(struct shard *shard, uint32_t from, const struct message_token_of *message);
+/* Grace, deadlines, watchers, openings, and a look at every queue now and then; bounded. True: more is due. */
+bool queues_sweep(struct shard *shard);
+uint64_t queues_next_ms(const struct shard *shard);
+void queues_check(const struct shard *shard);
+
+/* -- admission.c -- */
+void admissions_open(struct shard *shard, struct carve *carve);
+void admission_give(struct shard *shard, uint32_t from, const struct message_admit *message);
+void admission_revoke(struct shard *shard, uint32_t from, const struct message_revoke *message);
+void admission_noted(struct shard *shard, const struct message_queue_noted *message);
+/* May this user place holds in an event with a queue now? */
+bool admitted(const struct shard *shard, const struct event *event, struct bytes user, uint64_t user_hash);
+/* A confirm of this hold is about to be recorded: does it use up the user's admission? Then op->done_token is set. */
+void admission_use(struct shard *shard, struct operation *op);
+/* The confirm, or cancel, is durable: the queue's owner learns of it; op awaits its answer. */
+void admission_tell(struct shard *shard, struct operation *op);
+bool admissions_sweep(struct shard *shard);
+/* Recovery: a confirm has used up this token's admission. */
+bool admission_replay_done(struct shard *shard, uint32_t event, struct bytes user, const struct uuid *token);
+
+#endif
