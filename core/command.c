@@ -65,6 +65,18 @@ hold_state_word(enum hold_state state)
     return words[state];
 }
 
+const char *
+token_state_word(enum token_state state)
+{
+    static const char *const words[] = {
+        [TOKEN_WAITING] = "waiting", [TOKEN_ACTIVE] = "active",   [TOKEN_DONE] = "done",
+        [TOKEN_LEFT] = "left",       [TOKEN_EXPIRED] = "expired",
+    };
+    assert(state >= TOKEN_WAITING);
+    assert(state <= TOKEN_EXPIRED);
+    return words[state];
+}
+
 static uint32_t
 number_text(uint32_t number, char *ret_text)
 {

@@ -65,9 +65,9 @@ struct event_change {
  */
 struct command {
     enum command_type type;
-    struct bytes event;       /* HOLD, HOLDS, EVENT_SET, EVENT_GET, SEATS, QUEUE_JOIN; empty: see event_index */
-    struct bytes user;        /* HOLD, CONFIRM, EXTEND, RELEASE, HOLDS, QUEUE_JOIN */
-    struct bytes key;         /* idempotency key; empty: none */
+    struct bytes event; /* HOLD, HOLDS, EVENT_SET, EVENT_GET, SEATS, QUEUE_JOIN; empty: see event_index */
+    struct bytes user;  /* HOLD, CONFIRM, EXTEND, RELEASE, HOLDS, QUEUE_JOIN */
+    struct bytes key;   /* idempotency key; empty: none */
     struct bytes request_id;  /* may be empty */
     struct bytes payment_ref; /* CONFIRM; may be empty */
     struct trace trace;
@@ -83,8 +83,8 @@ struct command {
     uint32_t event_index; /* EVENT_GET with an empty event: the n-th event, for listing */
     uint32_t row_from;    /* SEATS: first row of this piece */
     uint32_t wait_ms;     /* QUEUE_GET: answer when the state changes, at the latest after so long */
-    uint64_t watch;       /* QUEUE_WATCH, QUEUE_UNWATCH: the host's name for it, given back with each push */
-    struct bytes section; /* SEATS; HOLD with best_count */
+    uint64_t watch; /* QUEUE_WATCH, QUEUE_UNWATCH: the host's name for it, given back with each push */
+    struct bytes section;                  /* SEATS; HOLD with best_count */
     const struct event_settings *settings; /* EVENT_CREATE: stays unchanged until the reply has come */
     const struct event_change *change;     /* EVENT_SET: likewise, with all it points to */
     struct seat_name seats[HOLD_SEATS_MAX];

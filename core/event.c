@@ -135,6 +135,7 @@ event_needs(const struct shard *shard, const struct event_settings *settings, ui
     }
     bytes += aligned(blocks) + aligned(blocks * sizeof(struct block_place)) +
              aligned(own * sizeof(struct block)) + aligned(own * sizeof(struct block_summary));
+    bytes += settings->queue_active_max > 0 ? aligned(sizeof(struct queue)) : 0;
     *ret_bytes = bytes;
     *ret_seats = seats;
 }
@@ -337,6 +338,10 @@ event_keep(struct shard *shard, uint32_t number, const struct event_settings *se
         event->pools[i].first_ms = take(store, shard->settings.shard_count * sizeof(uint64_t));
         pool_open(shard, event, i);
     }
+    if (settings->queue_active_max > 0 && event->owner == shard->settings.shard_index) {
+        event->queue = take(store, sizeof *event->queue);
+        memset(event->queue, 0, sizeof *event->queue);
+    }
     store->by_number[number] = event;
     index_add(&store->by_id, event->hash, number);
     return STATUS_OK;
@@ -349,6 +354,8 @@ event_show(struct shard *shard, uint32_t number)
     assert(!event->shown);
     event->shown = true;
     shard->events.order[shard->events.shown++] = number;
+    if (event->queue != NULL)
+        queue_shown(shard, event);
 }
 
 /* Another shard had no room. The bytes are given back only where nothing was laid behind them; at the

@@ -34,6 +34,7 @@ same_settings(const struct event *event, const struct event_settings *settings)
         return false;
     struct event_settings fixed = *event->settings;
     fixed.status = settings->status;
+    memcpy(fixed.lottery_seed, settings->lottery_seed, sizeof fixed.lottery_seed);
     return memcmp(&fixed, settings, sizeof fixed) == 0 &&
            memcmp(event->settings + 1, settings + 1, settings->size - sizeof fixed) == 0;
 }
@@ -166,7 +167,13 @@ set_check(struct shard *shard, const struct origin *origin, const struct command
         .hold_seconds = change->has_hold_seconds ? change->hold_seconds : event->settings->hold_seconds,
         .units_per_user_max = change->has_units_per_user_max ? change->units_per_user_max
                                                              : event->settings->units_per_user_max,
+        .queue_active_max =
+            change->has_queue_active_max ? change->queue_active_max : event->settings->queue_active_max,
     };
+    if (change->has_queue_active_max && event->settings->queue_active_max == 0) {
+        refuse_field(shard, origin, "queue.active_max", "an event with a queue");
+        return false;
+    }
     if (event->settings->status == EVENT_CLOSED && change->has_status && change->status != EVENT_CLOSED) {
         reply_status(shard, origin, c->type, STATUS_CLOSED);
         return false;
@@ -264,6 +271,7 @@ command_event_set(struct shard *shard, const struct origin *origin, const struct
     event->status_next = (uint8_t)message.status;
     event->hold_seconds_next = message.hold_seconds;
     event->units_per_user_max_next = message.units_per_user_max;
+    event->queue_active_max_next = message.queue_active_max;
     op->sequence = record_change(shard, event, op);
     operation_when_durable(shard, op);
 }
@@ -280,6 +288,7 @@ event_change_durable(struct shard *shard, struct operation *op)
         .status = event->status_next,
         .hold_seconds = event->hold_seconds_next,
         .units_per_user_max = event->units_per_user_max_next,
+        .queue_active_max = event->queue_active_max_next,
     };
     if (op->event_apply == EVENT_CHANGE)
         for (uint32_t i = 0; i < event->settings->pool_count; i++)
@@ -323,10 +332,13 @@ event_change_apply(struct shard *shard, const struct message_event_apply *messag
     event->settings->status = (uint8_t)message->status;
     event->settings->hold_seconds = message->hold_seconds;
     event->settings->units_per_user_max = message->units_per_user_max;
+    event->settings->queue_active_max = message->queue_active_max;
     for (uint32_t i = 0; i < event->settings->pool_count; i++) {
         if (event->owner == shard->settings.shard_index && message->capacities[i] > pools[i].capacity)
             event->pools[i].free += message->capacities[i] - pools[i].capacity;
         pools[i].capacity = message->capacities[i];
     }
+    if (event->queue != NULL)
+        queue_changed(shard, event);
     shard->wake = true;
 }

@@ -69,8 +69,8 @@ struct event_settings {
     uint32_t queue_active_seconds;
     uint32_t queue_grace_seconds;
     uint8_t zero_more[4];
-    /* The draw's secret: 32 random bytes where queue_lottery, else zero. Drawn by whoever makes the command, so it is no
-     * part of what is compared (EXISTS, idempotency). */
+    /* The draw's secret: 32 random bytes where queue_lottery, else zero. Drawn by whoever makes the
+     * command, so it is no part of what is compared (EXISTS, idempotency). */
     uint8_t lottery_seed[LOTTERY_SEED_SIZE];
 };
 

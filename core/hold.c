@@ -417,7 +417,7 @@ hold_expire(struct shard *shard, uint32_t slot)
     hold_leave_live(shard, slot, HOLD_EXPIRED);
     uint64_t sequence = record_expired(shard, slot);
     shard->expired++;
-    pending_push(shard, sequence, slot, true);
+    pending_push(shard, sequence, slot, PENDING_HOLD);
 }
 
 /* Units of the user's overdue holds that the sweep has not reached: they do not count for the limit any

@@ -209,6 +209,7 @@ late_begin(struct shard *shard, struct operation *op)
 static void
 confirm_now(struct shard *shard, struct operation *op)
 {
+    admission_use(shard, op);
     hold_leave_live(shard, op->hold, HOLD_CONFIRMED);
     record_and_decide(shard, op);
 }
@@ -328,6 +329,7 @@ command_cancel(struct shard *shard, const struct origin *origin, const struct co
     hold->ended_ms = shard->now_ms;
     hold->flags |= HOLD_RETURNING;
     shard->confirmed_count--;
+    admission_use(shard, op);
     record_and_decide(shard, op);
 }
 
@@ -339,6 +341,7 @@ late_decide(struct shard *shard, struct operation *op)
     struct unit_line *lines = hold_lines(shard, hold);
     struct event *event = event_at(shard, op->event);
     assert(hold->state == HOLD_EXPIRED);
+    admission_use(shard, op);
     hold_unremember(shard, op->hold);
     hold->state = HOLD_CONFIRMED;
     hold->ended_ms = 0;
@@ -371,23 +374,23 @@ command_hold_get(struct shard *shard, const struct origin *origin, const struct 
     look_reply(shard, origin, reply);
 }
 
-void
-command_holds(struct shard *shard, const struct origin *origin, const struct command *c)
+/* The user's live and confirmed holds; token: of their place in the queue, or NULL. */
+static void
+holds_answer(struct shard *shard, const struct origin *origin, const struct event *event, struct bytes name,
+             const struct uuid *token)
 {
-    struct event *event = event_find(shard, c->event);
-    if (event == NULL) {
-        reply_noevent(shard, origin, c);
-        return;
-    }
     uint8_t *packed = shard->packed;
     uint32_t size = 0;
-    struct reply *reply = reply_begin(shard, STATUS_OK, c->type);
+    struct reply *reply = reply_begin(shard, STATUS_OK, COMMAND_HOLDS);
     reply->kind = REPLY_HOLDS;
     reply->event = event->settings;
-    reply->user = c->user;
+    reply->user = name;
     reply->used = 0;
     reply->hold_count = 0;
-    uint32_t user = user_find(shard, event->number, c->user, user_hash(shard, c->user));
+    reply->has_token = token != NULL;
+    if (token != NULL)
+        reply->token_id = *token;
+    uint32_t user = user_find(shard, event->number, name, user_hash(shard, name));
     uint32_t slot = SLAB_NONE;
     if (user != SLAB_NONE) {
         slot = user_at(shard, user)->first_hold;
@@ -400,7 +403,7 @@ command_holds(struct shard *shard, const struct origin *origin, const struct com
         if (!hold_is_live(shard, hold) && hold->state != HOLD_CONFIRMED)
             continue;
         if (size + HOLD_PACKED_MAX > HOLDS_PACKED_MAX || !message_room(shard, origin->shard)) {
-            reply_status(shard, origin, c->type, STATUS_BUSY); /* more than one answer carries */
+            reply_status(shard, origin, COMMAND_HOLDS, STATUS_BUSY); /* more than one answer carries */
             return;
         }
         struct hold_view view;
@@ -410,4 +413,49 @@ command_holds(struct shard *shard, const struct origin *origin, const struct com
     }
     reply->holds = (struct bytes){(const char *)packed, size};
     look_reply(shard, origin, reply);
+}
+
+/* The queue's owner has said whether the user has a place. */
+void
+holds_token_is(struct shard *shard, struct operation *op, const struct message_token_is *message)
+{
+    holds_answer(shard, &op->origin, event_at(shard, op->event),
+                 (struct bytes){message->user, message->user_size},
+                 message->has_token ? &message->token : NULL);
+    operation_free(shard, op);
+}
+
+void
+command_holds(struct shard *shard, const struct origin *origin, const struct command *c)
+{
+    struct event *event = event_find(shard, c->event);
+    struct uuid token;
+    if (event == NULL) {
+        reply_noevent(shard, origin, c);
+        return;
+    }
+    if (event->settings->queue_active_max == 0) {
+        holds_answer(shard, origin, event, c->user, NULL);
+        return;
+    }
+    if (event->owner == shard->settings.shard_index) {
+        bool has_token = queue_user_token(shard, event->number, c->user, &token);
+        holds_answer(shard, origin, event, c->user, has_token ? &token : NULL);
+        return;
+    }
+    if (!operation_room(shard, false) || !message_room(shard, event->owner)) {
+        reply_status(shard, origin, c->type, STATUS_BUSY);
+        return;
+    }
+    struct operation *op = operation_take(shard, origin, c->type);
+    op->stage = STAGE_GATHER;
+    op->event = event->number;
+    op->awaited = 1;
+    struct message_token_of message = {
+        .header = {.type = MESSAGE_TOKEN_OF, .operation = operation_slot(shard, op), .serial = op->serial},
+        .event = event->number,
+        .user_size = (uint8_t)c->user.size,
+    };
+    memcpy(message.user, c->user.data, c->user.size);
+    message_send(shard, event->owner, &message, sizeof message);
 }

@@ -120,6 +120,49 @@ reply_next_hold(const struct reply *reply, struct bytes *cursor, struct hold_vie
     return true;
 }
 
+/* A token's view, without event and user. */
+struct token_packed {
+    struct uuid id;
+    uint64_t position;
+    uint64_t eta_ms;
+    uint64_t poll_ms;
+    uint64_t deadline_ms;
+    uint8_t state;
+    uint8_t chance_none;
+    uint8_t zero[6];
+};
+
+static uint32_t
+token_view_pack(const struct token_view *view, uint8_t *ret_packed)
+{
+    struct token_packed packed = {
+        .id = view->id,
+        .position = view->position,
+        .eta_ms = view->eta_ms,
+        .poll_ms = view->poll_ms,
+        .deadline_ms = view->deadline_ms,
+        .state = (uint8_t)view->state,
+        .chance_none = view->chance_none,
+    };
+    memcpy(ret_packed, &packed, sizeof packed);
+    return sizeof packed;
+}
+
+static uint32_t
+token_view_unpack(const uint8_t *packed, struct token_view *ret_view)
+{
+    struct token_packed from;
+    memcpy(&from, packed, sizeof from);
+    ret_view->id = from.id;
+    ret_view->position = from.position;
+    ret_view->eta_ms = from.eta_ms;
+    ret_view->poll_ms = from.poll_ms;
+    ret_view->deadline_ms = from.deadline_ms;
+    ret_view->state = from.state;
+    ret_view->chance_none = from.chance_none != 0;
+    return sizeof from;
+}
+
 /* The part of a reply that has a fixed size, as it is packed. */
 struct reply_fixed {
     uint8_t status;
@@ -131,6 +174,8 @@ struct reply_fixed {
     uint16_t figures;
     uint32_t hold_count;
     uint32_t holds_size;
+    uint32_t token_size; /* HOLDS: of the token's id */
+    uint32_t zero;
     uint64_t used;
 };
 
@@ -164,6 +209,9 @@ reply_pack(const struct reply *reply, uint8_t *ret_packed)
     } else if (reply->kind == REPLY_HOLDS) {
         event = reply->event;
         user = reply->user;
+    } else if (reply->kind == REPLY_TOKEN) {
+        event = reply->token.event;
+        user = reply->token.user;
     } else {
         assert(reply->kind == REPLY_NONE);
     }
@@ -177,6 +225,7 @@ reply_pack(const struct reply *reply, uint8_t *ret_packed)
         .figures = reply->figures,
         .hold_count = reply->kind == REPLY_HOLDS ? reply->hold_count : 0,
         .holds_size = reply->kind == REPLY_HOLDS ? reply->holds.size : 0,
+        .token_size = reply->kind == REPLY_HOLDS && reply->has_token ? sizeof reply->token_id : 0,
         .used = reply->used,
     };
     uint8_t *at = ret_packed;
@@ -211,6 +260,11 @@ reply_pack(const struct reply *reply, uint8_t *ret_packed)
     at += user.size;
     if (reply->kind == REPLY_HOLD)
         at += hold_view_pack(&reply->hold, at);
+    if (reply->kind == REPLY_TOKEN)
+        at += token_view_pack(&reply->token, at);
+    if (reply->kind == REPLY_HOLDS && reply->has_token)
+        memcpy(at, &reply->token_id, sizeof reply->token_id);
+    at += fixed.token_size;
     if (fixed.holds_size > 0)
         memcpy(at, reply->holds.data, fixed.holds_size);
     at += fixed.holds_size;
@@ -265,8 +319,16 @@ reply_unpack(const uint8_t *packed, uint32_t size, event_find_function *find, co
         ret_reply->event = event;
         ret_reply->user = user;
         ret_reply->hold_count = fixed.hold_count;
+        ret_reply->has_token = fixed.token_size > 0;
+        if (ret_reply->has_token)
+            memcpy(&ret_reply->token_id, at, sizeof ret_reply->token_id);
+        at += fixed.token_size;
         ret_reply->holds = (struct bytes){(const char *)at, fixed.holds_size};
         at += fixed.holds_size;
+    } else if (ret_reply->kind == REPLY_TOKEN) {
+        at += token_view_unpack(at, &ret_reply->token);
+        ret_reply->token.event = event;
+        ret_reply->token.user = user;
     }
     assert((size_t)(at - packed) == size);
 }

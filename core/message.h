@@ -35,15 +35,15 @@ enum message_type {
     MESSAGE_EVENT_OFFER,
     MESSAGE_EVENT_APPLY,
     MESSAGE_EVENT_DONE,
-    MESSAGE_ADMIT,      /* queue's owner to the user's home */
+    MESSAGE_ADMIT, /* queue's owner to the user's home */
     MESSAGE_ADMITTED,
     MESSAGE_REVOKE,
     MESSAGE_REVOKED,
     MESSAGE_QUEUE_NOTE, /* home to the queue's owner: sold, done */
     MESSAGE_QUEUE_NOTED,
-    MESSAGE_TOKEN_OF,   /* home to the queue's owner: does this user have a place? */
+    MESSAGE_TOKEN_OF, /* home to the queue's owner: does this user have a place? */
     MESSAGE_TOKEN_IS,
-    MESSAGE_PUSH,       /* queue's owner to a watcher's shard */
+    MESSAGE_PUSH,    /* queue's owner to a watcher's shard */
     MESSAGE_BARRIER, /* of a snapshot: everything before it has been told */
     MESSAGE_AGAIN,   /* to oneself, parked: place_begin() once more */
 };
@@ -216,6 +216,7 @@ struct message_event_apply {
     uint32_t status;
     uint32_t hold_seconds;
     uint32_t units_per_user_max;
+    uint32_t queue_active_max;
     uint32_t capacities[POOLS_MAX];
 };
 
@@ -247,19 +248,16 @@ struct message_revoked {
     struct uuid token;
 };
 
-/* Acknowledged with operation and serial as sent, and with the admission that has been used up. */
 struct message_queue_note {
-    struct message_header header;
+    struct message_header header; /* operation SLAB_NONE: no answer wanted */
     struct uuid token;
     int64_t sold; /* units: confirmed, or below 0: cancelled */
     uint32_t event;
-    uint32_t admission; /* slot at the home; SLAB_NONE: none is used up */
+    bool done; /* the token's admission has been used up */
 };
 
 struct message_queue_noted {
     struct message_header header;
-    struct uuid token;
-    uint32_t admission;
 };
 
 struct message_token_of {

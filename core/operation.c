@@ -38,6 +38,7 @@ operation_take(struct shard *shard, const struct origin *origin, enum command_ty
     op->refusal.status = STATUS_OK;
     op->telling = false;
     op->replayed = op->best_wait = op->best_again = false;
+    op->tells_queue = op->done = false;
     op->promised = true;
     shard->promised++;
     op->request_id_size = op->payment_ref_size = 0;
@@ -260,7 +261,7 @@ operation_when_durable(struct shard *shard, struct operation *op)
     if (op->sequence <= shard->durable || PLANTED(PLANT_ANSWER_BEFORE_DURABLE))
         operation_durable(shard, op);
     else
-        pending_push(shard, op->sequence, operation_slot(shard, op), false);
+        pending_push(shard, op->sequence, operation_slot(shard, op), PENDING_OPERATION);
 }
 
 /* While owners have yet to acknowledge, nobody else is given an answer about the hold that they do not
@@ -323,7 +324,8 @@ operation_decided(struct shard *shard, struct operation *op, const struct reply 
     if (op->key_used && !PLANTED(PLANT_KEY_FORGOTTEN))
         key_remember(shard, &op->key, &op->fingerprint, op->route, shard->now_ms, reply);
     operation_user_free(shard, op);
-    if (op->origin.shard == shard->settings.shard_index && !op->after_durable && op->awaited == 0) {
+    if (op->origin.shard == shard->settings.shard_index && !op->after_durable && op->awaited == 0 &&
+        !op->tells_queue) {
         reply_send(shard, &op->origin, reply, op->sequence);
         operation_free(shard, op);
         return;
@@ -354,6 +356,8 @@ operation_durable(struct shard *shard, struct operation *op)
     op->durable = true;
     if (op->after_durable)
         end_durable(shard, op);
+    if (op->tells_queue)
+        admission_tell(shard, op);
     if (op->awaited > 0)
         telling(shard, op, true);
     finish(shard, op);
@@ -382,7 +386,11 @@ operation_answer(struct shard *shard, const struct message_header *header, uint3
         place_reserved(shard, op, from, (const struct message_reserved *)header);
         break;
     case MESSAGE_SETTLED:
+    case MESSAGE_QUEUE_NOTED:
         finish(shard, op);
+        break;
+    case MESSAGE_TOKEN_IS:
+        holds_token_is(shard, op, (const struct message_token_is *)header);
         break;
     case MESSAGE_LOOKED:
         place_looked(shard, op, from, &((const struct message_looked *)header)->look);

@@ -35,6 +35,15 @@
 #define PLANT_BEST_LEAVES_ORPHANS   17 /* seat_map.c: best seats do not mind an orphan beside them */
 #define PLANT_CAPACITY_UNCHECKED    18 /* event_change.c: a capacity may fall below what is held and sold */
 #define PLANT_SOLD_OUT_TOO_SOON     19 /* pool.c: sold out is said while held units may come back */
+#define PLANT_WAKE_LOST             40 /* queue.c: a slot that frees lets nobody in while others are active */
+#define PLANT_SLOT_BEFORE_REVOKED   41 /* queue.c: a slot is given on before the home has taken the admission away */
+#define PLANT_REVOKE_IGNORED        42 /* admission.c: a revoke leaves the admission */
+#define PLANT_ADMITTED_OVERDUE      43 /* admission.c: an admission has no deadline */
+#define PLANT_DONE_STILL_ADMITTED   44 /* admission.c: a confirm that ends the place leaves the admission */
+#define PLANT_DONE_NOT_RECORDED     45 /* record.c: the confirm's record does not say that it ended the place */
+#define PLANT_TOKEN_LOST            46 /* queue_record.c: a snapshot forgets who waits */
+#define PLANT_DRAW_BY_ARRIVAL       47 /* queue.c: early joiners are not drawn */
+#define PLANT_RANK_COUNTS_LEAVERS   48 /* queue.c: who left is still counted */
 /* clang-format on */
 
 #endif

@@ -1,20 +1,21 @@
 /*
  * queue.c - the waiting rooms of the events that this shard owns: core/queue.h has the states.
  *
- * Order. Waiting tokens of an event stand in a rank_tree by key: those who came before the opening of an event with
- * a lottery by 63 bits of HMAC-SHA256(seed, token), all others by ticket with the top bit set. So the draw is made
- * join by join, the opening itself has nothing to do, and later arrivals queue behind. (Two early tokens of equal 63 bits stand
- * in order of arrival: of a million joiners one pair in ten million events.)
+ * Order. Waiting tokens of an event stand in a rank_tree by key: those who came before the opening of an
+ * event with a lottery by 63 bits of HMAC-SHA256(seed, token), all others by ticket with the top bit set.
+ * So the draw is made join by join, the opening itself has nothing to do, and later arrivals queue behind.
+ * (Two early tokens of equal 63 bits stand in order of arrival: of a million joiners one pair in ten
+ * million events.)
  *
- * Slots. `active` counts tokens with TOKEN_SLOT: from the decision to let somebody in, until the home of who had the
- * slot has acknowledged that it admits them no more. So it never exceeds active_max by an activation; when active_max is lowered,
- * nobody is let in until enough have gone.
+ * Slots. `active` counts tokens with TOKEN_SLOT: from the decision to let somebody in, until the home of
+ * who had the slot has acknowledged that it admits them no more. So it never exceeds active_max by an
+ * activation; when active_max is lowered, nobody is let in until enough have gone.
  *
- * An event, not a poll: whatever frees a slot, brings a waiter, units, or the opening calls queue_kick(). A look at
- * every queue each SWEEP_MS repairs what a defect may have forgotten, and nothing relies on it.
+ * An event, not a poll: whatever frees a slot, brings a waiter, units, or the opening calls queue_kick(). A
+ * look at every queue each SWEEP_MS repairs what a defect may have forgotten, and nothing relies on it.
  *
- * Silence. A sign of life only notes the time; the wheel finds a token a grace period after it was put there, and puts it
- * back if it has been heard of since. Watched tokens are alive.
+ * Silence. A sign of life only notes the time; the wheel finds a token a grace period after it was put
+ * there, and puts it back if it has been heard of since. Watched tokens are alive.
  */
 #include "core/queue.h"
 
@@ -24,13 +25,13 @@
 #include "core/shard_internal.h"
 
 #define SWEEP_MS          500
-#define KICK_BATCH        256      /* activations in one go; more: in the next tick */
-#define WATCH_BATCH       256      /* watchers looked at in one sweep */
-#define CLOSE_BATCH       1024     /* tokens looked at in one sweep, when an event has been closed */
-#define DECISION_MS       10000    /* an answer that waits for an activation: it is decided in microseconds */
+#define KICK_BATCH        256   /* activations in one go; more: in the next tick */
+#define WATCH_BATCH       256   /* watchers looked at in one sweep */
+#define CLOSE_BATCH       1024  /* tokens looked at in one sweep, when an event has been closed */
+#define DECISION_MS       10000 /* an answer that waits for an activation: it is decided in microseconds */
 #define TICKET            (1ull << 63)
-#define PACE_SHIFT        5        /* the moving average's weight: 1/32 */
-#define RECORD_TOKEN_SIZE 512      /* at most */
+#define PACE_SHIFT        5   /* the moving average's weight: 1/32 */
+#define RECORD_TOKEN_SIZE 512 /* at most */
 
 static inline struct token *
 token_at(const struct shard *shard, uint32_t slot)
@@ -70,14 +71,14 @@ queues_begin(struct shard *shard)
     wheel_open(&queues->watcher_wheel, &queues->watchers, offsetof(struct watcher, wheel), shard->now_ms);
     queues->first = SLAB_NONE;
     queues->ended_first = queues->ended_last = SLAB_NONE;
-    queues->close_cursor = SLAB_NONE;
+    queues->close_cursor = queues->timer_cursor = SLAB_NONE;
     queues->sweep_ms = UINT64_MAX;
     queues->started_ms = shard->now_ms;
 }
 
 /* ---- finding ---- */
 
-static struct bytes
+struct bytes
 token_user(const struct shard *shard, const struct token *token)
 {
     const char *name = token->name;
@@ -115,6 +116,22 @@ token_of_user(const struct shard *shard, uint32_t event, struct bytes user, uint
             return slot;
     }
     return SLAB_NONE;
+}
+
+static void
+timer_set(struct shard *shard, uint32_t slot, uint64_t deadline_ms)
+{
+    assert((token_at(shard, slot)->flags & TOKEN_TIMED) == 0);
+    token_at(shard, slot)->flags |= TOKEN_TIMED;
+    wheel_add(&shard->queues.wheel, slot, deadline_ms);
+}
+
+static void
+timer_stop(struct shard *shard, uint32_t slot)
+{
+    if ((token_at(shard, slot)->flags & TOKEN_TIMED) != 0)
+        wheel_remove(&shard->queues.wheel, slot);
+    token_at(shard, slot)->flags &= (uint8_t)~TOKEN_TIMED;
 }
 
 static struct queue *
@@ -167,7 +184,8 @@ queue_shown(struct shard *shard, struct event *event)
     struct queue *queue = event->queue;
     rank_tree_open(&queue->waiting);
     queue->capacity = event_capacity(event->settings);
-    queue->pace_us = event->settings->queue_active_seconds * (uint64_t)1000000 / event->settings->queue_active_max;
+    queue->pace_us =
+        event->settings->queue_active_seconds * (uint64_t)1000000 / event->settings->queue_active_max;
     queue->early = event_open_at(event) > shard->now_ms;
     queue->next = shard->queues.first;
     shard->queues.first = event->number;
@@ -215,7 +233,7 @@ token_view(const struct shard *shard, uint32_t slot, struct token_view *ret_view
     uint64_t rank = rank_tree_rank(&queue->waiting, place_of(shard), slot);
     uint64_t opens_in_ms = event_open_at(event) > shard->now_ms ? event_open_at(event) - shard->now_ms : 0;
     if (opens_in_ms == 0) {
-        ret_view->position = rank;
+        ret_view->position = PLANTED(PLANT_RANK_COUNTS_LEAVERS) ? (token->rank.key & ~TICKET) + 1 : rank;
         ret_view->chance_none = rank > units_left(queue);
     }
     ret_view->eta_ms = opens_in_ms + rank * queue->pace_us / 1000;
@@ -241,7 +259,8 @@ token_reply(struct shard *shard, uint32_t slot, enum command_type command, bool 
 
 /* What has ended, and what is new, may still be on its way to disk (R2). */
 static void
-token_answer(struct shard *shard, const struct origin *origin, uint32_t slot, enum command_type command, bool created)
+token_answer(struct shard *shard, const struct origin *origin, uint32_t slot, enum command_type command,
+             bool created)
 {
     const struct token *token = token_at(shard, slot);
     bool settled = token->state <= TOKEN_ACTIVE && !created;
@@ -346,7 +365,8 @@ token_remember(struct shard *shard, uint32_t slot, uint64_t ended_ms)
 {
     struct queues *queues = &shard->queues;
     struct token *token = token_at(shard, slot);
-    token->wheel = (struct wheel_link){.deadline_ms = ended_ms, .next = SLAB_NONE, .prev = queues->ended_last};
+    token->wheel =
+        (struct wheel_link){.deadline_ms = ended_ms, .next = SLAB_NONE, .prev = queues->ended_last};
     if (queues->ended_last == SLAB_NONE)
         queues->ended_first = slot;
     else
@@ -385,7 +405,8 @@ token_leave(struct shard *shard, uint32_t slot, enum token_state state)
     } else {
         queues->active_count--;
     }
-    index_remove(&queues->by_user, place_hash(user_hash(shard, token_user(shard, token)), token->event), slot);
+    index_remove(&queues->by_user, place_hash(user_hash(shard, token_user(shard, token)), token->event),
+                 slot);
     token->state = (uint8_t)state;
 }
 
@@ -401,7 +422,7 @@ token_end(struct shard *shard, uint32_t slot, enum token_state state)
 {
     struct token *token = token_at(shard, slot);
     bool slot_held = (token->flags & TOKEN_SLOT) != 0;
-    wheel_remove(&shard->queues.wheel, slot);
+    timer_stop(shard, slot);
     token_leave(shard, slot, state);
     uint64_t sequence = record_token(shard, RECORD_TOKEN_ENDED, slot, NULL);
     if (slot_held) {
@@ -445,10 +466,10 @@ activate(struct shard *shard, struct event *event, uint32_t slot)
     struct queues *queues = &shard->queues;
     struct token *token = token_at(shard, slot);
     rank_tree_remove(&event->queue->waiting, place_of(shard), slot);
-    wheel_remove(&queues->wheel, slot);
-    wheel_add(&queues->wheel, slot, shard->now_ms + event->settings->queue_active_seconds * (uint64_t)1000);
+    timer_stop(shard, slot);
     token->state = TOKEN_ACTIVE;
     token->flags = TOKEN_SLOT;
+    timer_set(shard, slot, shard->now_ms + event->settings->queue_active_seconds * (uint64_t)1000);
     event->queue->active++;
     queues->waiting_count--;
     queues->active_count++;
@@ -489,7 +510,7 @@ user_home(const struct shard *shard, struct bytes user)
     return route_shard(route16(user_hash(shard, user)), shard->settings.shard_count);
 }
 
-static bool
+static void
 admit(struct shard *shard, uint32_t slot)
 {
     const struct token *token = token_at(shard, slot);
@@ -502,17 +523,14 @@ admit(struct shard *shard, uint32_t slot)
         .event = token->event,
         .user_size = (uint8_t)user.size,
     };
-    if (!message_room(shard, home))
-        return false;
     memcpy(message.user, user.data, user.size);
     if (home == shard->settings.shard_index)
         admission_give(shard, home, &message);
     else
         message_send(shard, home, &message, sizeof message);
-    return true;
 }
 
-static bool
+static void
 revoke(struct shard *shard, uint32_t slot)
 {
     struct token *token = token_at(shard, slot);
@@ -524,37 +542,33 @@ revoke(struct shard *shard, uint32_t slot)
         .event = token->event,
         .user_size = (uint8_t)user.size,
     };
-    if (!message_room(shard, home))
-        return false;
     memcpy(message.user, user.data, user.size);
     token->flags |= TOKEN_TOLD;
     if (home == shard->settings.shard_index)
         admission_revoke(shard, home, &message);
     else
         message_send(shard, home, &message, sizeof message);
-    return true;
 }
 
 bool
+token_home_room(const struct shard *shard, uint32_t slot)
+{
+    return message_room(shard, user_home(shard, token_user(shard, token_at(shard, slot))));
+}
+
+void
 token_durable(struct shard *shard, uint32_t slot)
 {
     struct token *token = token_at(shard, slot);
     assert((token->flags & TOKEN_SLOT) != 0);
-    if (token->state == TOKEN_ACTIVE)
-        return (token->flags & TOKEN_ADMITTED) != 0 || admit(shard, slot);
-    if ((token->flags & TOKEN_TOLD) != 0)
-        return true; /* its end came before its activation was durable: that was the activation's turn */
-    if (token->state == TOKEN_DONE && !PLANTED(PLANT_DONE_KEEPS_SLOT)) {
-        slot_free(shard, slot); /* the home took the admission away itself */
-        return true;
-    }
-    if (PLANTED(PLANT_SLOT_BEFORE_REVOKED)) {
-        (void)revoke(shard, slot);
-        if ((token->flags & TOKEN_SLOT) != 0)
+    if (token->state == TOKEN_ACTIVE) {
+        if ((token->flags & TOKEN_ADMITTED) == 0)
+            admit(shard, slot);
+    } else if ((token->flags & TOKEN_TOLD) == 0) {
+        revoke(shard, slot);
+        if (PLANTED(PLANT_SLOT_BEFORE_REVOKED) && (token->flags & TOKEN_SLOT) != 0)
             slot_free(shard, slot);
-        return true;
-    }
-    return revoke(shard, slot);
+    } /* else it ended before its activation was durable, and was told at that record's turn */
 }
 
 void
@@ -565,8 +579,10 @@ queue_admitted(struct shard *shard, const struct message_admitted *message)
     if (token->state != TOKEN_ACTIVE || !uuid_equal(&token->id, &message->token))
         return; /* it has ended meanwhile */
     if (!message->done) {
-        shard->queues.kicked = true; /* the sweep asks again */
-        return;
+        /* The home's bound is reached: this place ends, the slot goes to the next one. */
+        if (end_room(shard))
+            token_end(shard, slot, TOKEN_EXPIRED);
+        return; /* no room for that either: its deadline will end it */
     }
     token->flags |= TOKEN_ADMITTED;
     token_changed(shard, slot);
@@ -587,33 +603,21 @@ void
 queue_note(struct shard *shard, uint32_t from, const struct message_queue_note *message)
 {
     struct event *event = event_at(shard, message->event);
-    struct message_queue_noted answer = {
-        .header = {.type = MESSAGE_QUEUE_NOTED,
-                   .size = sizeof answer,
-                   .operation = message->header.operation,
-                   .serial = message->header.serial},
-        .token = message->token,
-        .admission = message->admission,
-    };
+    uint32_t slot = message->done ? token_find(shard, &message->token) : SLAB_NONE;
+    bool ends = slot != SLAB_NONE && token_at(shard, slot)->state == TOKEN_ACTIVE;
+    if (ends && !end_room(shard) && park_message(shard, from, message, sizeof *message))
+        return;
     assert(message->sold >= 0 || event->queue->sold >= (uint64_t)-message->sold);
     event->queue->sold += (uint64_t)message->sold;
-    if (message->admission != SLAB_NONE) {
-        uint32_t slot = token_find(shard, &message->token);
-        if (slot != SLAB_NONE && token_at(shard, slot)->state == TOKEN_ACTIVE) {
-            if (!end_room(shard)) {
-                event->queue->sold -= (uint64_t)message->sold;
-                if (park_message(shard, from, message, sizeof *message))
-                    return;
-                event->queue->sold += (uint64_t)message->sold; /* its deadline will end it */
-            } else {
-                token_end(shard, slot, TOKEN_DONE);
-            }
-        }
-    }
-    if (from == shard->settings.shard_index)
-        admission_noted(shard, &answer);
-    else
+    if (ends && end_room(shard)) /* no room, not even to wait: its deadline will end it, and the home admits
+                                    nobody by it */
+        token_end(shard, slot, TOKEN_DONE);
+    if (message->header.operation != SLAB_NONE) {
+        struct message_queue_noted answer = {.header = {.type = MESSAGE_QUEUE_NOTED,
+                                                        .operation = message->header.operation,
+                                                        .serial = message->header.serial}};
         message_send(shard, from, &answer, sizeof answer);
+    }
     if (message->sold < 0)
         queue_kick(shard, event);
 }
@@ -733,7 +737,8 @@ token_wait(struct shard *shard, uint32_t slot, uint64_t key)
 
 /* An answer that must wait for what is being decided about the token. */
 static void
-answer_later(struct shard *shard, const struct origin *origin, uint32_t slot, enum command_type command, bool created)
+answer_later(struct shard *shard, const struct origin *origin, uint32_t slot, enum command_type command,
+             bool created)
 {
     if (!watcher_add(shard, slot, WATCH_ONCE, origin, command, created, DECISION_MS))
         reply_status(shard, origin, command, STATUS_BUSY);
@@ -748,8 +753,8 @@ undecided(const struct token *token)
 }
 
 static void
-answer_now_or_later(struct shard *shard, const struct origin *origin, uint32_t slot, enum command_type command,
-                    bool created)
+answer_now_or_later(struct shard *shard, const struct origin *origin, uint32_t slot,
+                    enum command_type command, bool created)
 {
     const struct token *token = token_at(shard, slot);
     if (undecided(token) && state_now(shard, token) == token->state)
@@ -799,13 +804,15 @@ command_queue_join(struct shard *shard, const struct origin *origin, const struc
         reply_status(shard, origin, c->type, STATUS_BUSY);
         return;
     }
-    struct uuid id = uuid_make(shard->now_ms, shard->settings.id_seed, ++shard->id_counter, route16(event->hash));
+    struct uuid id =
+        uuid_make(shard->now_ms, shard->settings.id_seed, ++shard->id_counter, route16(event->hash));
     bool early = event_open_at(event) > shard->now_ms;
-    uint64_t key = early && event->settings->queue_lottery ? lottery_key(event->settings, &id)
-                                                           : TICKET | event->queue->ticket;
+    uint64_t key = early && event->settings->queue_lottery && !PLANTED(PLANT_DRAW_BY_ARRIVAL)
+                       ? lottery_key(event->settings, &id)
+                       : TICKET | event->queue->ticket;
     slot = token_make(shard, event, &id, c->user);
     token_wait(shard, slot, key);
-    wheel_add(&shard->queues.wheel, slot, grace_ends_ms(shard, token_at(shard, slot)));
+    timer_set(shard, slot, grace_ends_ms(shard, token_at(shard, slot)));
     shard->queues.joined++;
     (void)record_token(shard, RECORD_TOKEN_JOINED, slot, c);
     queue_kick(shard, event);
@@ -900,8 +907,8 @@ sweep_tokens(struct shard *shard)
         struct token *token = token_at(shard, slot);
         uint64_t ends_ms = token->state == TOKEN_WAITING ? grace_ends_ms(shard, token) : 0;
         if (ends_ms > shard->now_ms) {
-            wheel_remove(&queues->wheel, slot);
-            wheel_add(&queues->wheel, slot, ends_ms);
+            timer_stop(shard, slot);
+            timer_set(shard, slot, ends_ms);
         } else {
             token_end(shard, slot, TOKEN_EXPIRED);
         }
@@ -918,13 +925,13 @@ sweep_watchers(struct shard *shard)
     while ((slot = wheel_due(&queues->watcher_wheel, shard->now_ms, &budget)) != SLAB_NONE &&
            message_room(shard, watcher_at(shard, slot)->shard))
         watcher_answer(shard, slot);
-    for (budget = WATCH_BATCH; budget > 0 && queues->watchers.taken > 0; budget--) {
-        if (queues->watch_cursor >= queues->watchers.fresh) {
+    uint32_t looks = queues->watchers.fresh < WATCH_BATCH ? queues->watchers.fresh : WATCH_BATCH;
+    for (uint32_t i = 0; i < looks && queues->watchers.taken > 0; i++) {
+        if (queues->watch_cursor >= queues->watchers.fresh)
             queues->watch_cursor = 0;
-            break;
-        }
         struct watcher *watcher = watcher_at(shard, queues->watch_cursor++);
-        if (watcher->kind != WATCH_PUSH || watcher->told_position == 0 || !message_room(shard, watcher->shard))
+        if (watcher->kind != WATCH_PUSH || watcher->told_position == 0 ||
+            !message_room(shard, watcher->shard))
             continue;
         const struct token *token = token_at(shard, watcher->token);
         if (token->state != TOKEN_WAITING)
@@ -933,6 +940,28 @@ sweep_watchers(struct shard *shard)
         if (rank * 10 <= watcher->told_position * 9)
             watcher_push(shard, queues->watch_cursor - 1);
     }
+}
+
+/* After a start: a fresh grace period for who waits. True: there is more to do. */
+static bool
+sweep_timers(struct shard *shard)
+{
+    struct queues *queues = &shard->queues;
+    for (uint32_t i = 0; i < CLOSE_BATCH && queues->timer_cursor != SLAB_NONE; i++) {
+        if (queues->timer_cursor >= queues->tokens.fresh) {
+            queues->timer_cursor = SLAB_NONE;
+            return false;
+        }
+        uint32_t slot = queues->timer_cursor++;
+        struct token *token = token_at(shard, slot);
+        if ((token->state != TOKEN_WAITING && token->state != TOKEN_ACTIVE) ||
+            (token->flags & TOKEN_TIMED) != 0)
+            continue;
+        token->seen_s = now_s(shard);
+        timer_set(shard, slot,
+                  token->state == TOKEN_ACTIVE ? token->wheel.deadline_ms : grace_ends_ms(shard, token));
+    }
+    return queues->timer_cursor != SLAB_NONE;
 }
 
 /* Tokens of events that have been closed. True: there is more to do. */
@@ -976,13 +1005,13 @@ sweep_queues(struct shard *shard)
     queues->sweep_ms = queues->first == SLAB_NONE ? UINT64_MAX : next_ms;
 }
 
-/* Active ones whose home had no room for them are offered again. */
 static void
 forget_old(struct shard *shard)
 {
     struct queues *queues = &shard->queues;
     for (uint32_t budget = FORGET_BATCH; budget > 0 && queues->ended_first != SLAB_NONE; budget--) {
-        if (token_at(shard, queues->ended_first)->wheel.deadline_ms + shard->settings.ended_ms > shard->now_ms)
+        if (token_at(shard, queues->ended_first)->wheel.deadline_ms + shard->settings.ended_ms >
+            shard->now_ms)
             return;
         token_forget(shard, queues->ended_first);
     }
@@ -997,7 +1026,8 @@ queues_sweep(struct shard *shard)
     sweep_watchers(shard);
     sweep_queues(shard);
     forget_old(shard);
-    return sweep_closed(shard) || shard->queues.kicked || queues_next_ms(shard) <= shard->now_ms;
+    bool more = sweep_timers(shard);
+    return sweep_closed(shard) || more || shard->queues.kicked || queues_next_ms(shard) <= shard->now_ms;
 }
 
 uint64_t
@@ -1019,6 +1049,7 @@ queues_check(const struct shard *shard)
     uint32_t active = 0;
     uint32_t ended = 0;
     uint32_t slots = 0;
+    uint32_t timed = 0;
     slab_check(&queues->tokens);
     slab_check(&queues->token_names);
     slab_check(&queues->watchers);
@@ -1033,6 +1064,7 @@ queues_check(const struct shard *shard)
         waiting += token->state == TOKEN_WAITING;
         active += token->state == TOKEN_ACTIVE;
         slots += (token->flags & TOKEN_SLOT) != 0;
+        timed += (token->flags & TOKEN_TIMED) != 0;
         ended += token->state > TOKEN_ACTIVE && (token->flags & TOKEN_SLOT) == 0;
         assert((token->state == TOKEN_WAITING) == (token->rank.size > 0));
         assert(token->state != TOKEN_ACTIVE || (token->flags & TOKEN_SLOT) != 0);
@@ -1043,8 +1075,10 @@ queues_check(const struct shard *shard)
     assert(waiting == queues->waiting_count);
     assert(active == queues->active_count);
     assert(ended == queues->ended_count);
-    assert(queues->wheel.count == waiting + active);
-    for (uint32_t number = queues->first; number != SLAB_NONE; number = event_at(shard, number)->queue->next) {
+    assert(queues->wheel.count == timed);
+    assert(queues->timer_cursor != SLAB_NONE || timed == waiting + active);
+    for (uint32_t number = queues->first; number != SLAB_NONE;
+         number = event_at(shard, number)->queue->next) {
         const struct event *event = event_at(shard, number);
         rank_tree_check(&event->queue->waiting, place_of(shard));
         waiting -= rank_tree_count(&event->queue->waiting, place_of(shard));

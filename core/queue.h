@@ -11,30 +11,29 @@
  *        │      acknowledged: shown as active     the slot is free (the waiting room's R3)
  *        └───────────────────────────────────▶ left, expired
  *
- * `done` comes from the home: the confirm that leaves the user no other live hold takes the admission away in
- * the same step, and its record says so; so no REVOKE is needed, and recovery knows.
+ * `done` comes from the home: the confirm that leaves the user no other live hold uses the admission up in
+ * the same step, and its record says so: recovery knows, also where the owner had not heard of it.
  */
 #ifndef HOLDFAST_QUEUE_H
 #define HOLDFAST_QUEUE_H
 
-#include "core/command.h"
 #include "core/expiry_wheel.h"
 #include "core/index.h"
 #include "core/message.h"
 #include "core/rank_tree.h"
+#include "core/record.h"
+#include "core/shard.h"
 
 struct shard;
 struct event;
 struct operation;
 struct origin;
-struct record;
-struct replay;
-struct replay_source;
 
 enum token_flag {
     TOKEN_SLOT = 1 << 0,     /* it has one of the event's active_max slots */
     TOKEN_ADMITTED = 1 << 1, /* the home has acknowledged: shown as active */
     TOKEN_TOLD = 1 << 2,     /* ended: the home has been sent the REVOKE */
+    TOKEN_TIMED = 1 << 3,    /* in the wheel */
 };
 
 #define TOKEN_INLINE 29
@@ -43,17 +42,19 @@ struct token {
     uint32_t event;
     uint32_t watchers; /* first one, or SLAB_NONE */
     struct uuid id;
-    struct wheel_link wheel; /* waiting: grace. Active: its deadline. Ended: links of the ended list, and when */
-    struct rank_node rank;   /* waiting */
-    uint32_t seen_s;         /* waiting: last sign of life, seconds since the shard began, rounded up */
-    uint32_t name_more;      /* names beyond TOKEN_INLINE: slot in token_names */
-    uint8_t state;           /* enum token_state */
+    struct wheel_link
+        wheel; /* waiting: grace. Active: its deadline. Ended: links of the ended list, and when */
+    struct rank_node rank; /* waiting */
+    uint32_t seen_s;       /* waiting: last sign of life, seconds since the shard began, rounded up */
+    uint32_t name_more;    /* names beyond TOKEN_INLINE: slot in token_names */
+    uint8_t state;         /* enum token_state */
     uint8_t flags;
     uint8_t name_size;
     char name[TOKEN_INLINE];
 };
 
-static_assert(sizeof(struct token) == 104, "budget: 128 bytes a waiting token with its places in two tables");
+static_assert(sizeof(struct token) == 104,
+              "budget: 128 bytes a waiting token with its places in two tables");
 
 enum watcher_kind {
     WATCH_ONCE = 1, /* a long poll, or an answer that waits: at the next change, or when its time is up */
@@ -97,12 +98,15 @@ struct queues {
     struct expiry_wheel watcher_wheel;
     uint32_t watch_cursor; /* of the walk over watchers */
     uint32_t first;        /* event with a queue of this shard */
-    uint32_t close_cursor; /* tokens of closed events are ended from here on; SLAB_NONE: none are looked for */
+    uint32_t timer_cursor; /* after a start: tokens get their timers from here on; SLAB_NONE: all have */
+    uint32_t
+        close_cursor; /* tokens of closed events are ended from here on; SLAB_NONE: none are looked for */
     uint32_t ended_first;
     uint32_t ended_last;
     uint32_t ended_count;
     uint32_t waiting_count;
     uint32_t active_count;
+    uint64_t started_ms;
     uint64_t sweep_ms; /* of the next look at all queues */
     bool kicked;       /* some queue may let somebody in, and had no room or time */
     uint64_t joined;   /* since the start, for figures */
@@ -113,7 +117,7 @@ struct queues {
 
 enum admission_state {
     ADMISSION_GIVEN = 1,
-    ADMISSION_DONE, /* used up by a confirm; the owner has not acknowledged it yet */
+    ADMISSION_DONE, /* used up by a confirm; until the owner takes it back */
 };
 
 struct admission {
@@ -130,7 +134,7 @@ struct admissions {
     struct slab slab;
     struct slab names;
     struct index by_user;
-    uint32_t resend_cursor; /* recovery: DONE ones are told again from here on; SLAB_NONE: all are */
+    uint32_t resend_cursor; /* after a start: DONE ones are told again from here on; SLAB_NONE: all are */
 };
 
 /* -- queue.c -- */
@@ -144,13 +148,35 @@ void command_queue_get(struct shard *shard, const struct origin *origin, const s
 void command_queue_leave(struct shard *shard, const struct origin *origin, const struct command *command);
 void command_queue_watch(struct shard *shard, const struct origin *origin, const struct command *command);
 void command_queue_unwatch(struct shard *shard, const struct origin *origin, const struct command *command);
-/* A token's record is durable. False: there is no room to go on; later. */
-bool token_durable(struct shard *shard, uint32_t token);
+/* A token's record is durable: its home is told. There is room in that mailbox: token_home_room() said so.
+ */
+bool token_home_room(const struct shard *shard, uint32_t token);
+void token_durable(struct shard *shard, uint32_t token);
 void queue_admitted(struct shard *shard, const struct message_admitted *message);
 void queue_revoked(struct shard *shard, const struct message_revoked *message);
 void queue_note(struct shard *shard, uint32_t from, const struct message_queue_note *message);
+bool queue_user_token(const struct shard *shard, uint32_t event, struct bytes user, struct uuid *ret_token);
 void queue_token_of(struct shard *shard, uint32_t from, const struct message_token_of *message);
-/* Grace, deadlines, watchers, openings, and a look at every queue now and then; bounded. True: more is due. */
+/* Recovery: tokens come with their records, and are put where they belong at the end, with a fresh grace
+ * period. */
+uint32_t token_find(const struct shard *shard, const struct uuid *id);
+struct bytes token_user(const struct shard *shard, const struct token *token);
+uint32_t token_make(struct shard *shard, const struct event *event, const struct uuid *id,
+                    struct bytes user);
+void token_wait(struct shard *shard, uint32_t token, uint64_t key);
+void token_leave(struct shard *shard, uint32_t token, enum token_state state);
+void token_remember(struct shard *shard, uint32_t token, uint64_t ended_ms);
+uint64_t record_token(struct shard *shard, enum record_type type, uint32_t token,
+                      const struct command *command);
+/* Snapshot: the next token at or after *slot. */
+bool token_kept_next(const struct shard *shard, uint32_t *slot, struct record_token *ret_body,
+                     struct bytes *ret_event, struct bytes *ret_user);
+enum replay_result token_replay(struct replay *replay, const struct replay_source *source,
+                                const struct record *record);
+/* Of what this shard owns, when all homes are done: slots, units sold, timers. */
+void queues_settle(struct shard *const shards[], uint32_t shard_count, uint32_t shard);
+/* Grace, deadlines, watchers, openings, and a look at every queue now and then; bounded. True: more is due.
+ */
 bool queues_sweep(struct shard *shard);
 uint64_t queues_next_ms(const struct shard *shard);
 void queues_check(const struct shard *shard);
@@ -159,15 +185,27 @@ void queues_check(const struct shard *shard);
 void admissions_open(struct shard *shard, struct carve *carve);
 void admission_give(struct shard *shard, uint32_t from, const struct message_admit *message);
 void admission_revoke(struct shard *shard, uint32_t from, const struct message_revoke *message);
-void admission_noted(struct shard *shard, const struct message_queue_noted *message);
 /* May this user place holds in an event with a queue now? */
 bool admitted(const struct shard *shard, const struct event *event, struct bytes user, uint64_t user_hash);
-/* A confirm of this hold is about to be recorded: does it use up the user's admission? Then op->done_token is set. */
+/* A confirm of this hold is about to be recorded, or a cancel: the queue is to be told. Where the confirm
+ * uses up the user's admission, op->done and op->done_token are set. */
 void admission_use(struct shard *shard, struct operation *op);
 /* The confirm, or cancel, is durable: the queue's owner learns of it; op awaits its answer. */
 void admission_tell(struct shard *shard, struct operation *op);
 bool admissions_sweep(struct shard *shard);
+/* Snapshot: the next one at or after *slot that has been used up, and that the owner has not taken back. */
+struct admission_kept {
+    uint32_t event;
+    struct bytes user;
+    struct uuid token;
+};
+bool admission_kept_next(const struct shard *shard, uint32_t *slot, struct admission_kept *ret_kept);
 /* Recovery: a confirm has used up this token's admission. */
-bool admission_replay_done(struct shard *shard, uint32_t event, struct bytes user, const struct uuid *token);
+bool admission_replay_done(struct shard *shard, uint32_t event, struct bytes user,
+                           const struct uuid *token);
+/* Whom the queues' owners let in; and of those used up, which the owners do not know of yet: they are told
+ * again. */
+void admissions_settle(struct shard *const shards[], uint32_t shard_count, uint32_t shard);
+void admissions_check(const struct shard *shard);
 
 #endif

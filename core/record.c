@@ -20,7 +20,7 @@ static_assert(sizeof(struct record_header) + sizeof(struct record_key_hashes) + 
 static_assert(sizeof(struct record_header) + sizeof(struct record_key_hashes) + sizeof(struct record_hold) +
                       EVENT_ID_SIZE_MAX + USER_ID_SIZE_MAX + REQUEST_ID_SIZE_MAX + PAYMENT_REF_SIZE_MAX +
                       HOLD_SEATS_MAX * sizeof(struct record_seat) +
-                      HOLD_POOLS_MAX * sizeof(struct record_pool) + 8 <=
+                      HOLD_POOLS_MAX * sizeof(struct record_pool) + sizeof(struct uuid) + 8 <=
                   RECORD_SIZE_MAX,
               "a hold fits");
 
@@ -116,6 +116,9 @@ record_hold(struct shard *shard, uint32_t slot, const struct operation *op)
         flags |= RECORD_LATE;
     if (whole && op->replaced != SLAB_NONE)
         flags |= RECORD_REPLACES;
+    bool done = op->done && !PLANTED(PLANT_DONE_NOT_RECORDED);
+    if (done)
+        flags |= RECORD_DONE;
     struct writer w = record_begin(shard, types[op->command], flags, op);
     struct record_hold *body = part(&w, sizeof *body);
     *body = (struct record_hold){
@@ -149,6 +152,17 @@ record_hold(struct shard *shard, uint32_t slot, const struct operation *op)
         struct record_pool pool = {line->b >> 26, line->a};
         put(&w, &pool, sizeof pool);
     }
+    if (done)
+        put(&w, &op->done_token, sizeof op->done_token);
+    return record_end(shard, &w);
+}
+
+uint64_t
+record_parts(struct shard *shard, enum record_type type, const struct bytes *parts, uint32_t count)
+{
+    struct writer w = record_begin(shard, type, 0, NULL);
+    for (uint32_t i = 0; i < count; i++)
+        put(&w, parts[i].data, parts[i].size);
     return record_end(shard, &w);
 }
 
@@ -180,6 +194,7 @@ record_change(struct shard *shard, const struct event *event, const struct opera
         .pool_count = settings->pool_count,
         .hold_seconds = event->hold_seconds_next,
         .units_per_user_max = event->units_per_user_max_next,
+        .queue_active_max = event->queue_active_max_next,
     };
     memcpy(change.event, settings->id, settings->id_size);
     struct writer w = record_begin(shard, RECORD_EVENT_CHANGED, 0, op);
@@ -250,7 +265,26 @@ decode_hold(struct bytes *rest, struct record *ret_record)
     if (ret_record->seats == NULL)
         return false;
     ret_record->pools = take(rest, hold->pool_count * sizeof(struct record_pool));
-    return ret_record->pools != NULL;
+    if (ret_record->pools == NULL)
+        return false;
+    if ((ret_record->header->flags & RECORD_DONE) != 0)
+        ret_record->done_token = take(rest, sizeof(struct uuid));
+    return (ret_record->header->flags & RECORD_DONE) == 0 || ret_record->done_token != NULL;
+}
+
+static bool
+decode_token(struct bytes *rest, struct record *ret_record)
+{
+    struct record_token *token = &ret_record->token;
+    const uint8_t *at = take(rest, sizeof *token);
+    if (at == NULL)
+        return false;
+    memcpy(token, at, sizeof *token);
+    return token->state >= TOKEN_WAITING && token->state <= TOKEN_EXPIRED &&
+           token->event_size <= EVENT_ID_SIZE_MAX && token->user_size <= USER_ID_SIZE_MAX &&
+           take_text(rest, token->event_size, &ret_record->event) &&
+           take_text(rest, token->user_size, &ret_record->user) &&
+           take_text(rest, token->request_id_size, &ret_record->request_id);
 }
 
 static bool
@@ -290,6 +324,12 @@ decode_body(struct bytes *rest, struct record *ret_record)
         ret_record->seats_kept = (const struct record_seats *)at;
         ret_record->versions = take(rest, ret_record->seats_kept->seat_count * sizeof(uint32_t));
         return ret_record->versions != NULL && ret_record->seats_kept->event_size <= EVENT_ID_SIZE_MAX;
+    case RECORD_TOKEN_JOINED:
+    case RECORD_TOKEN_ACTIVATED:
+    case RECORD_TOKEN_ENDED:
+    case RECORD_TOKEN_KEPT:
+    case RECORD_ADMISSION_KEPT:
+        return decode_token(rest, ret_record);
     case RECORD_HOLD_KEPT:
     case RECORD_HOLD_PLACED:
     case RECORD_HOLD_CONFIRMED:

@@ -11,11 +11,15 @@
  *     EVENT_CHANGED     struct record_change, then uint32 capacity for each pool
  *     HOLD_PLACED       struct record_hold, event id, user id, request id, seats, pools
  *     HOLD_CONFIRMED    struct record_hold, request id, payment reference;
- *                       with RECORD_LATE all of HOLD_PLACED's
+ *                       with RECORD_LATE all of HOLD_PLACED's;
+ *                       with RECORD_DONE then the uuid of the queue token that it used up
  *     HOLD_EXTENDED     struct record_hold (deadline_ms: the new one), request id
  *     HOLD_RELEASED     struct record_hold, request id
  *     HOLD_CANCELLED    struct record_hold, request id
  *     HOLD_EXPIRED      struct uuid
+ *     TOKEN_JOINED      struct record_token, event id, user id, request id
+ *     TOKEN_ACTIVATED   likewise (deadline_ms), no request id
+ *     TOKEN_ENDED       likewise (state)
  *     KEY_KEPT          struct record_key, packed reply: a key whose command changed nothing else
  *
  * A replace is one HOLD_PLACED with `replaces` set: it also releases the old hold.
@@ -25,6 +29,9 @@
  *
  *     SEATS_KEPT        struct record_seats, then uint32 version for each seat of a block
  *     HOLD_KEPT         struct record_hold, struct record_kept, event id, user id, seats, pools
+ *     TOKEN_KEPT        struct record_token, event id, user id; deadline_ms: active, or when it ended
+ *     ADMISSION_KEPT    the same, of a token whose admission a confirm has used up, as far as its home
+ * knows
  *
  * Their header's sequence is 0, their time that of the snapshot (KEY_KEPT: of the key).
  */
@@ -45,12 +52,18 @@ enum record_type {
     RECORD_KEY_KEPT,
     RECORD_SEATS_KEPT,
     RECORD_HOLD_KEPT,
+    RECORD_TOKEN_JOINED,
+    RECORD_TOKEN_ACTIVATED,
+    RECORD_TOKEN_ENDED,
+    RECORD_TOKEN_KEPT,
+    RECORD_ADMISSION_KEPT,
 };
 
 enum record_flag {
     RECORD_KEY = 1 << 0,
     RECORD_LATE = 1 << 1,
     RECORD_REPLACES = 1 << 2,
+    RECORD_DONE = 1 << 3,
 };
 
 struct record_header {
@@ -82,6 +95,18 @@ struct record_hold {
     uint8_t zero;
 };
 
+struct record_token {
+    struct uuid id;
+    uint64_t key; /* its place in the queue's order */
+    uint64_t deadline_ms;
+    struct trace trace;
+    uint8_t state; /* enum token_state */
+    uint8_t event_size;
+    uint8_t user_size;
+    uint8_t request_id_size;
+    uint8_t zero[3];
+};
+
 struct record_seat {
     uint32_t ref;
     uint32_t version;
@@ -98,6 +123,7 @@ struct record_change {
     uint16_t pool_count;
     uint32_t hold_seconds;
     uint32_t units_per_user_max;
+    uint32_t queue_active_max;
     char event[EVENT_ID_SIZE_MAX];
 };
 
@@ -126,7 +152,8 @@ static_assert(sizeof(struct record_kept) == 16, "on disk");
 static_assert(sizeof(struct record_header) == 24, "on disk");
 static_assert(sizeof(struct record_key_hashes) == 32, "on disk");
 static_assert(sizeof(struct record_hold) == 80, "on disk");
-static_assert(sizeof(struct record_change) == 76, "on disk");
+static_assert(sizeof(struct record_token) == 64, "on disk");
+static_assert(sizeof(struct record_change) == 80, "on disk");
 static_assert(sizeof(struct record_key) == 8, "on disk");
 
 /* A decoded record: views into its bytes. */
@@ -148,6 +175,8 @@ struct record {
     const struct record_seats *seats_kept; /* SEATS_KEPT */
     const uint8_t *versions;               /* SEATS_KEPT: uint32 each */
     struct record_kept kept;               /* HOLD_KEPT */
+    struct record_token token;             /* TOKEN_ and ADMISSION_KEPT */
+    const uint8_t *done_token;             /* HOLD_CONFIRMED with RECORD_DONE: a uuid */
 };
 
 /* Takes the record at the front of data. False: the bytes are no whole, sound record. */

@@ -38,6 +38,12 @@ shard_hold_slots(const struct shard *shard)
     return shard->settings.holds_max;
 }
 
+uint64_t
+shard_token_slots(const struct shard *shard)
+{
+    return shard->settings.tokens_max;
+}
+
 bool
 replay_concerns(uint32_t home, uint32_t shard_count, uint32_t writer, uint32_t writer_count)
 {
@@ -93,6 +99,7 @@ replay_event_changed(const struct replay *replay, const struct record *record)
         .status = change->status,
         .hold_seconds = change->hold_seconds,
         .units_per_user_max = change->units_per_user_max,
+        .queue_active_max = change->queue_active_max,
     };
     memcpy(message.capacities, record->capacities, change->pool_count * sizeof(uint32_t));
     for (uint32_t i = 0; i < replay->shard_count; i++)
@@ -358,6 +365,12 @@ replay_hold(struct replay *replay, const struct replay_source *source, const str
         break;
     }
     versions_note(replay, home, hold);
+    if (record->done_token != NULL) {
+        struct uuid token;
+        memcpy(&token, record->done_token, sizeof token);
+        if (!admission_replay_done(home, hold->event, user_name(home, user_at(home, hold->user)), &token))
+            return REPLAY_FULL;
+    }
     return REPLAY_OK;
 }
 
@@ -410,6 +423,20 @@ replay_event(const struct replay *replay, const struct record *record)
     }
 }
 
+/* A used-up admission that the queue's owner may not know of. */
+static enum replay_result
+replay_admission(const struct replay *replay, const struct record *record)
+{
+    struct shard *home = home_shard(replay);
+    const struct event *event = event_find(home, record->event);
+    if (!is_home(replay, route16(user_hash(home, record->user))))
+        return REPLAY_OK;
+    if (event == NULL)
+        return REPLAY_CONTRADICTS;
+    return admission_replay_done(home, event->number, record->user, &record->token.id) ? REPLAY_OK
+                                                                                       : REPLAY_FULL;
+}
+
 static enum replay_result
 replay_one(struct replay *replay, const struct replay_source *source, const struct record *record)
 {
@@ -424,6 +451,14 @@ replay_one(struct replay *replay, const struct replay_source *source, const stru
     case RECORD_KEY_KEPT:
         route = record->key_kept.route;
         break;
+    case RECORD_TOKEN_JOINED:
+    case RECORD_TOKEN_ACTIVATED:
+    case RECORD_TOKEN_ENDED:
+    case RECORD_TOKEN_KEPT:
+        return is_home(replay, uuid_route16(&record->token.id)) ? token_replay(replay, source, record)
+                                                                : REPLAY_OK;
+    case RECORD_ADMISSION_KEPT:
+        return replay_admission(replay, record);
     case RECORD_HOLD_KEPT:
         return is_home(replay, route) ? replay_kept(replay, source, record) : REPLAY_OK;
     case RECORD_HOLD_PLACED:
@@ -530,4 +565,6 @@ replay_settle(struct shard *const shards[], uint32_t shard_count, uint32_t shard
             pool_restore(shards, shard_count, event->number, pool);
     }
     sort_ended(shards[shard]);
+    queues_settle(shards, shard_count, shard);
+    admissions_settle(shards, shard_count, shard);
 }

@@ -17,7 +17,6 @@
 
 #include <assert.h>
 
-#define FORGET_BATCH 512
 /* What one operation has on its way to one shard at most: an answer, two reserves or looks, two settles. */
 #define OPERATION_BYTES 2560
 
@@ -66,6 +65,8 @@ lay_out(struct shard *shard, struct carve *carve)
     slab_open(&shard->pool_nodes, carve, sizeof(struct pool_node), pool_node_count(s));
     index_open(&shard->holds_index, carve, s->holds_max);
     keys_open(shard, carve);
+    queues_open(shard, carve);
+    admissions_open(shard, carve);
     slab_open(&shard->operations, carve, sizeof(struct operation), s->operations_max);
     slab_open(&shard->gathers, carve, sizeof(struct gather), gather_count(s));
     slab_open(&shard->parkeds, carve, sizeof(struct parked), s->operations_max);
@@ -87,6 +88,8 @@ settings_check(const struct shard_settings *s)
     assert(s->events_max >= 1);
     assert(s->events_max <= EVENTS_MAX);
     assert(s->operations_max >= 1);
+    assert(s->tokens_max >= 1);
+    assert(s->watchers_max >= 1);
     assert(s->batch_bytes_max >= 16384);
     assert(s->expire_batch >= 1);
 }
@@ -117,6 +120,7 @@ shard_open(void *memory, const struct shard_settings *settings, const struct sha
     shard->now_ms = now_ms;
     lay_out(shard, &carve);
     wheel_open(&shard->wheel, &shard->holds, offsetof(struct hold, wheel), now_ms);
+    queues_begin(shard);
     shard->ended_first = shard->ended_last = SLAB_NONE;
     shard->parked_first = shard->parked_last = SLAB_NONE;
     shard->ready_first = shard->ready_last = SLAB_NONE;
@@ -304,6 +308,23 @@ reply_send_packed(struct shard *shard, const struct origin *origin, const uint8_
 }
 
 void
+push_send(struct shard *shard, uint32_t to, uint64_t watch, const struct reply *reply)
+{
+    uint64_t sequence = shard->sequence > shard->durable ? shard->sequence : 0;
+    if (to == shard->settings.shard_index) {
+        shard->host.push(shard->host.context, watch, reply, sequence);
+        return;
+    }
+    if (!message_room(shard, to))
+        return; /* the walk over watchers comes by again */
+    struct origin origin = {to, watch, SLAB_NONE};
+    uint32_t size = reply_message(shard, &origin, reply);
+    shard->out.header.type = MESSAGE_PUSH;
+    shard->out.header.size = size;
+    outbox_add(shard, to, &shard->out, size, sequence);
+}
+
+void
 reply_when_durable(struct shard *shard, const struct origin *origin, const struct reply *reply,
                    uint64_t sequence)
 {
@@ -380,6 +401,7 @@ command_home(const struct shard *shard, const struct command *c)
     case COMMAND_EVENT_CREATE:
         return event_owner(shard, (struct bytes){c->settings->id, c->settings->id_size});
     case COMMAND_EVENT_SET:
+    case COMMAND_QUEUE_JOIN:
         return event_owner(shard, c->event);
     case COMMAND_EVENT_GET:
     case COMMAND_SEATS:
@@ -451,6 +473,21 @@ command_execute(struct shard *shard, const struct origin *origin, const struct c
     case COMMAND_SEATS:
         command_seats(shard, origin, c);
         break;
+    case COMMAND_QUEUE_JOIN:
+        command_queue_join(shard, origin, c);
+        break;
+    case COMMAND_QUEUE_GET:
+        command_queue_get(shard, origin, c);
+        break;
+    case COMMAND_QUEUE_LEAVE:
+        command_queue_leave(shard, origin, c);
+        break;
+    case COMMAND_QUEUE_WATCH:
+        command_queue_watch(shard, origin, c);
+        break;
+    case COMMAND_QUEUE_UNWATCH:
+        command_queue_unwatch(shard, origin, c);
+        break;
     }
 }
 
@@ -489,6 +526,14 @@ message_reply_in(struct shard *shard, const struct message_reply *message)
         return;
     }
     shard->host.reply(shard->host.context, message->tag, reply, 0);
+}
+
+static void
+message_push_in(struct shard *shard, const struct message_reply *message)
+{
+    struct reply *reply = reply_begin(shard, STATUS_OK, COMMAND_QUEUE_WATCH);
+    reply_unpack(message->packed, message->packed_size, event_find_settings, shard, reply);
+    shard->host.push(shard->host.context, message->tag, reply, 0);
 }
 
 static void
@@ -577,6 +622,27 @@ message_execute(struct shard *shard, uint32_t from, const struct message_header 
     case MESSAGE_RECALLED:
         pool_recalled(shard, from, (const struct message_recalled *)header);
         break;
+    case MESSAGE_ADMIT:
+        admission_give(shard, from, (const struct message_admit *)header);
+        break;
+    case MESSAGE_ADMITTED:
+        queue_admitted(shard, (const struct message_admitted *)header);
+        break;
+    case MESSAGE_REVOKE:
+        admission_revoke(shard, from, (const struct message_revoke *)header);
+        break;
+    case MESSAGE_REVOKED:
+        queue_revoked(shard, (const struct message_revoked *)header);
+        break;
+    case MESSAGE_QUEUE_NOTE:
+        queue_note(shard, from, (const struct message_queue_note *)header);
+        break;
+    case MESSAGE_TOKEN_OF:
+        queue_token_of(shard, from, (const struct message_token_of *)header);
+        break;
+    case MESSAGE_PUSH:
+        message_push_in(shard, (const struct message_reply *)header);
+        break;
     case MESSAGE_BARRIER:
         snapshot_barrier(shard, from, (const struct message_barrier *)header);
         break;
@@ -613,15 +679,15 @@ pending_room(const struct shard *shard, uint32_t count)
 }
 
 void
-pending_push(struct shard *shard, uint64_t sequence, uint32_t index, bool is_hold)
+pending_push(struct shard *shard, uint64_t sequence, uint32_t index, enum pending_kind kind)
 {
     assert(pending_room(shard, 1));
-    if (is_hold && PLANTED(PLANT_RETURN_BEFORE_DURABLE)) {
+    if (kind == PENDING_HOLD && PLANTED(PLANT_RETURN_BEFORE_DURABLE)) {
         hold_return(shard, index);
         return;
     }
     shard->pending[shard->pending_tail++ % shard->pending_max] =
-        (struct pending){.sequence = sequence, .index = index, .is_hold = is_hold};
+        (struct pending){.sequence = sequence, .index = index, .kind = kind};
 }
 
 /* Does what waited for durability, in order; stops where messages find no room. */
@@ -630,13 +696,22 @@ pending_run(struct shard *shard)
 {
     while (shard->pending_head < shard->pending_tail) {
         struct pending next = shard->pending[shard->pending_head % shard->pending_max];
-        if (next.sequence > shard->durable || (next.is_hold && !hold_return_room(shard, next.index)))
+        if (next.sequence > shard->durable ||
+            (next.kind == PENDING_HOLD && !hold_return_room(shard, next.index)) ||
+            (next.kind == PENDING_TOKEN && !token_home_room(shard, next.index)))
             return;
         shard->pending_head++;
-        if (next.is_hold)
+        switch (next.kind) {
+        case PENDING_HOLD:
             hold_return(shard, next.index);
-        else
+            break;
+        case PENDING_TOKEN:
+            token_durable(shard, next.index);
+            break;
+        case PENDING_OPERATION:
             operation_durable(shard, operation_at(shard, next.index));
+            break;
+        }
     }
 }
 
@@ -681,6 +756,8 @@ shard_expire(struct shard *shard)
         hold_expire(shard, slot);
     bool more = hold_forget_old(shard, FORGET_BATCH);
     keys_forget_old(shard, FORGET_BATCH);
+    more |= queues_sweep(shard);
+    more |= admissions_sweep(shard);
     operations_run_ready(shard);
     return more || wheel_next_ms(&shard->wheel) <= shard->now_ms;
 }
@@ -689,6 +766,9 @@ uint64_t
 shard_next_expiry_ms(const struct shard *shard)
 {
     uint64_t next = wheel_next_ms(&shard->wheel);
+    uint64_t queues = queues_next_ms(shard);
+    if (queues < next)
+        next = queues;
     if (shard->ended_first != SLAB_NONE) {
         uint64_t forget = hold_at(shard, shard->ended_first)->ended_ms + shard->settings.ended_ms;
         /* What cannot be forgotten yet, because its user is busy, is tried again by and by. */
@@ -751,6 +831,10 @@ shard_figures(const struct shard *shard, struct shard_figures *ret_figures)
         .expiry_lag_ms = due < shard->now_ms ? shard->now_ms - due : 0,
         .events = shard->events.shown,
         .expired = shard->expired,
+        .tokens_waiting = shard->queues.waiting_count,
+        .tokens_active = shard->queues.active_count,
+        .joined = shard->queues.joined,
+        .activated = shard->queues.activated,
     };
     memcpy(ret_figures->outcomes, shard->outcomes, sizeof shard->outcomes);
 }

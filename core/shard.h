@@ -24,12 +24,15 @@ struct shard;
 
 struct shard_settings {
     uint32_t shard_index;
-    uint32_t shard_count;     /* 1 to SHARDS_MAX */
-    uint64_t route_seed;      /* one for each data directory, the same for all shards */
-    uint64_t id_seed;         /* fresh for each shard and start: makes ids unguessable */
-    uint32_t holds_max;       /* live, confirmed and remembered ended ones; more: BUSY */
-    uint32_t users_max;       /* (event, user) pairs with a hold; more: BUSY */
-    uint32_t events_max;      /* at most EVENTS_MAX; more: BUSY */
+    uint32_t shard_count;  /* 1 to SHARDS_MAX */
+    uint64_t route_seed;   /* one for each data directory, the same for all shards */
+    uint64_t id_seed;      /* fresh for each shard and start: makes ids unguessable */
+    uint32_t holds_max;    /* live, confirmed and remembered ended ones; more: BUSY */
+    uint32_t users_max;    /* (event, user) pairs with a hold; more: BUSY */
+    uint32_t events_max;   /* at most EVENTS_MAX; more: BUSY */
+    uint32_t tokens_max;   /* places in queues this shard owns; and admissions of users it is home of; more:
+                              BUSY */
+    uint32_t watchers_max; /* long polls and watches; more: BUSY */
     uint32_t operations_max;  /* commands under way in this shard; more: BUSY */
     uint64_t seats_max;       /* seats this shard owns; an event beyond: BUSY */
     uint64_t event_bytes_max; /* settings of all events; an event beyond: BUSY */
@@ -52,6 +55,9 @@ struct shard_host {
      * before the records up to `sequence` of this shard are durable (0: it may leave at once). May be
      * called from inside shard_command(). The reply is valid during the call only. */
     void (*reply)(void *context, uint64_t tag, const struct reply *reply, uint64_t sequence);
+    /* News of a watched token: `watch` is the command's. As with reply, of this shard's connections, and it
+     * must not leave before `sequence`. */
+    void (*push)(void *context, uint64_t watch, const struct reply *reply, uint64_t sequence);
 };
 
 /* Bytes of memory a shard needs, all reserved at start; touched only when used. */
@@ -140,6 +146,10 @@ struct shard_figures {
     uint64_t records;       /* appended since the start */
     uint64_t expiry_lag_ms; /* how far the sweep is behind */
     uint64_t events;
+    uint64_t tokens_waiting;
+    uint64_t tokens_active;
+    uint64_t joined;                 /* since the start */
+    uint64_t activated;              /* since the start */
     uint64_t outcomes[STATUS_COUNT]; /* replies by status, of commands executed here */
     uint64_t expired;                /* holds expired since the start */
 };
@@ -165,6 +175,7 @@ struct replay {
     /* With a snapshot: what it reflects of each hold of this home, by slot (holds_max numbers, zeroed), and
      * of each of its parts' keys. The caller's; NULL without one. */
     uint64_t *hold_marks;
+    uint64_t *token_marks; /* likewise, tokens_max numbers */
     uint64_t key_marks[SHARDS_MAX];
 };
 
@@ -189,6 +200,7 @@ enum replay_result shard_replay(struct replay *replay, const struct replay_sourc
 bool replay_concerns(uint32_t home, uint32_t shard_count, uint32_t writer, uint32_t writer_count);
 /* How many numbers hold_marks has. */
 uint64_t shard_hold_slots(const struct shard *shard);
+uint64_t shard_token_slots(const struct shard *shard);
 /* Seats and pools that this shard owns follow from the holds; R3 is asserted. */
 void replay_settle(struct shard *const shards[], uint32_t shard_count, uint32_t shard);
 

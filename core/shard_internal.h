@@ -20,6 +20,7 @@
 #include "core/index.h"
 #include "core/message.h"
 #include "core/plant.h"
+#include "core/queue.h"
 #include "core/route.h"
 #include "core/shard.h"
 #include "core/slab.h"
@@ -125,12 +126,14 @@ struct event {
     struct event_settings *settings;
     uint64_t hash; /* of the id */
     uint32_t number;
-    uint32_t owner; /* the event's shard: its journal, its pools */
-    bool shown;     /* it exists for everyone; before, only room is kept for it */
-    bool busy;      /* at the owner: a change is under way, to these settings: */
+    uint32_t owner;      /* the event's shard: its journal, its pools */
+    bool shown;          /* it exists for everyone; before, only room is kept for it */
+    bool busy;           /* at the owner: a change is under way, to these settings: */
+    struct queue *queue; /* at the owner, where the event has one; else NULL */
     uint8_t status_next;
     uint32_t hold_seconds_next;
     uint32_t units_per_user_max_next;
+    uint32_t queue_active_max_next;
     uint32_t block_count;
     uint32_t own_block_count;
     uint64_t own_seat_count;
@@ -326,9 +329,12 @@ struct operation {
     uint64_t granted; /* owners that have units reserved for it */
     uint32_t awaited; /* answers of other shards */
     uint16_t packed_size;
-    bool durable;  /* its record is on disk */
-    bool promised; /* counted in shard->promised */
-    bool telling;  /* its hold, and the replaced one, are HOLD_TELLING for it */
+    bool durable;     /* its record is on disk */
+    bool promised;    /* counted in shard->promised */
+    bool tells_queue; /* the event's queue learns of it once it is durable */
+    bool done;        /* confirm: it uses up the user's admission: */
+    struct uuid done_token;
+    bool telling; /* its hold, and the replaced one, are HOLD_TELLING for it */
     bool replayed;
     struct refusal refusal;
     struct key_hash key;
@@ -372,7 +378,11 @@ struct parked {
 struct pending {
     uint64_t sequence;
     uint32_t index;
-    bool is_hold; /* an expired hold's units go back; else an operation goes on */
+    enum pending_kind {
+        PENDING_OPERATION, /* goes on */
+        PENDING_HOLD,      /* expired: its units go back */
+        PENDING_TOKEN,     /* the home is told */
+    } kind;
 };
 
 /* A snapshot's part being told: core/snapshot.c. */
@@ -382,6 +392,8 @@ enum snapshot_stage {
     SNAPSHOT_WAIT, /* for the other shards' barriers */
     SNAPSHOT_EVENTS,
     SNAPSHOT_SEATS,
+    SNAPSHOT_TOKENS,
+    SNAPSHOT_ADMISSIONS,
     SNAPSHOT_HOLDS,
     SNAPSHOT_KEYS,
 };
@@ -391,11 +403,13 @@ struct snapshot {
     uint64_t sequence;             /* of the last record when it began */
     uint64_t barriers[SHARDS_MAX]; /* the generation of each shard's newest barrier */
     enum snapshot_stage stage;
-    uint32_t event;   /* index in the order of events */
-    uint32_t block;   /* of this shard, of that event */
-    uint32_t hold;    /* slot */
-    uint64_t key;     /* position in the ring of keys */
-    uint64_t key_end; /* what is remembered later is in the journal */
+    uint32_t event;     /* index in the order of events */
+    uint32_t block;     /* of this shard, of that event */
+    uint32_t hold;      /* slot */
+    uint32_t token;     /* slot */
+    uint32_t admission; /* slot */
+    uint64_t key;       /* position in the ring of keys */
+    uint64_t key_end;   /* what is remembered later is in the journal */
 };
 
 /* Messages for one shard that found no room in its mailbox. */
@@ -426,6 +440,9 @@ struct shard {
     uint32_t live_count;
     uint32_t confirmed_count;
     struct key_store keys;
+
+    struct queues queues;
+    struct admissions admissions;
 
     struct slab operations;
     struct slab gathers;
@@ -474,6 +491,8 @@ struct shard {
     } out; /* the message being made */
 };
 
+/* Old holds, keys and tokens forgotten in one sweep. */
+#define FORGET_BATCH     512
 #define SHARD_BIT(shard) ((uint64_t)1 << (shard))
 
 /* -- event.c -- */
@@ -738,6 +757,7 @@ void command_seats(struct shard *shard, const struct origin *origin, const struc
 /* The change is recorded: remembers the answer, frees the user, answers now or when it may. */
 void operation_decided(struct shard *shard, struct operation *op, const struct reply *reply);
 void operation_durable(struct shard *shard, struct operation *op);
+void holds_token_is(struct shard *shard, struct operation *op, const struct message_token_is *message);
 void operation_finish_refused(struct shard *shard, struct operation *op, const struct reply *reply);
 /* Begins asking the owners in op->to_ask; then decides, or refuses. */
 void place_begin(struct shard *shard, struct operation *op);
@@ -800,6 +820,11 @@ uint64_t record_event(struct shard *shard, const struct event_settings *settings
 /* The settings to which the event is going to change. */
 uint64_t record_change(struct shard *shard, const struct event *event, const struct operation *op);
 uint64_t record_key(struct shard *shard, const struct operation *op, const struct reply *reply);
+/* A record of these parts behind each other. */
+uint64_t record_parts(struct shard *shard, enum record_type type, const struct bytes *parts,
+                      uint32_t count);
+/* A view to a watcher at some shard's connection. */
+void push_send(struct shard *shard, uint32_t to, uint64_t watch, const struct reply *reply);
 
 /* -- operator_key.c -- */
 bool operator_keyed(const struct command *command);
@@ -825,7 +850,7 @@ void reply_status(struct shard *shard, const struct origin *origin, enum command
 void message_send(struct shard *shard, uint32_t to, void *message, uint32_t size);
 /* Room to begin something that sends to this shard (answers have their own half). */
 bool message_room(const struct shard *shard, uint32_t to);
-void pending_push(struct shard *shard, uint64_t sequence, uint32_t index, bool is_hold);
+void pending_push(struct shard *shard, uint64_t sequence, uint32_t index, enum pending_kind kind);
 bool pending_room(const struct shard *shard, uint32_t count);
 void command_execute(struct shard *shard, const struct origin *origin, const struct command *command);
 void message_execute(struct shard *shard, uint32_t from, const struct message_header *header);

@@ -5,6 +5,8 @@
  *     WAIT     for their barriers
  *     EVENTS   that this shard owns
  *     SEATS    versions of the seats it owns
+ *     TOKENS   of the queues it owns
+ *     ADMISSIONS  used up by confirms here, of which the queues' owners may not know
  *     HOLDS    that it is home of: slot by slot
  *     KEYS     answers it remembers, up to the newest when the stage begins
  *
@@ -83,6 +85,8 @@ shard_snapshot_begin(struct shard *shard, uint64_t generation)
     snapshot->event = 0;
     snapshot->block = 0;
     snapshot->hold = 0;
+    snapshot->token = 0;
+    snapshot->admission = 0;
     snapshot->key = 0;
 }
 
@@ -230,6 +234,49 @@ tell_holds(struct shard *shard, struct slice *slice)
     return false;
 }
 
+static void
+tell_token(struct slice *slice, enum record_type type, const struct record_token *body, struct bytes event,
+           struct bytes user, uint64_t now_ms)
+{
+    put_begin(slice, type, 0, now_ms);
+    put(slice, body, sizeof *body);
+    put(slice, event.data, event.size);
+    put(slice, user.data, user.size);
+    put_end(slice);
+}
+
+static bool
+tell_tokens(struct shard *shard, struct slice *slice)
+{
+    struct record_token body;
+    struct bytes event;
+    struct bytes user;
+    for (uint32_t steps = 0; steps < HOLDS_PER_SLICE && !slice_full(slice); steps++) {
+        if (!token_kept_next(shard, &shard->snapshot.token, &body, &event, &user))
+            return true;
+        tell_token(slice, RECORD_TOKEN_KEPT, &body, event, user, shard->now_ms);
+    }
+    return false;
+}
+
+static bool
+tell_admissions(struct shard *shard, struct slice *slice)
+{
+    struct admission_kept kept;
+    while (!slice_full(slice)) {
+        if (!admission_kept_next(shard, &shard->snapshot.admission, &kept))
+            return true;
+        const struct event_settings *settings = event_at(shard, kept.event)->settings;
+        struct record_token body = {.id = kept.token,
+                                    .state = TOKEN_DONE,
+                                    .event_size = settings->id_size,
+                                    .user_size = (uint8_t)kept.user.size};
+        tell_token(slice, RECORD_ADMISSION_KEPT, &body, (struct bytes){settings->id, settings->id_size},
+                   kept.user, shard->now_ms);
+    }
+    return false;
+}
+
 static bool
 tell_keys(struct shard *shard, struct slice *slice)
 {
@@ -272,6 +319,10 @@ shard_snapshot_slice(struct shard *shard, uint8_t *ret_records, uint32_t size, u
         snapshot->event = 0;
     }
     if (snapshot->stage == SNAPSHOT_SEATS && tell_seats(shard, &slice))
+        snapshot->stage = SNAPSHOT_TOKENS;
+    if (snapshot->stage == SNAPSHOT_TOKENS && tell_tokens(shard, &slice))
+        snapshot->stage = SNAPSHOT_ADMISSIONS;
+    if (snapshot->stage == SNAPSHOT_ADMISSIONS && tell_admissions(shard, &slice))
         snapshot->stage = SNAPSHOT_HOLDS;
     if (snapshot->stage == SNAPSHOT_HOLDS && tell_holds(shard, &slice) && !slice_full(&slice)) {
         /* What is remembered from here on has its record behind what this slice, the first with keys,

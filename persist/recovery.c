@@ -728,8 +728,9 @@ recovery_holds(struct recovery *recovery, struct shard *const shards[], uint32_t
     int result = 0;
     if (recovery->generation != 0) {
         replay.hold_marks = calloc(shard_hold_slots(shards[home]), sizeof(uint64_t));
-        if (replay.hold_marks == NULL)
-            return no_memory(ret_fault);
+        replay.token_marks = calloc(shard_token_slots(shards[home]), sizeof(uint64_t));
+        if (replay.hold_marks == NULL || replay.token_marks == NULL)
+            result = no_memory(ret_fault);
     }
     for (uint32_t i = 0; i < recovery->source_count && result == 0; i++) {
         const struct source *source = &recovery->sources[i];
@@ -737,6 +738,7 @@ recovery_holds(struct recovery *recovery, struct shard *const shards[], uint32_t
             result = replay_source_holds(recovery, source, &replay, ret_fault);
     }
     free(replay.hold_marks);
+    free(replay.token_marks);
     return result;
 }
 

@@ -98,6 +98,8 @@ struct drive {
     uint32_t text_at;
     char pictures[2][PICTURE_SIZE];
     uint32_t picture_at;
+    char pushes[PICTURE_SIZE];
+    char pushes_shown[PICTURE_SIZE];
     /* the command being made */
     char line[TEXT_SIZE];
     void *draft;
@@ -235,6 +237,18 @@ put_figures(struct drive *drive, struct text *text, const struct reply *reply)
 }
 
 static void
+put_token(struct drive *drive, struct text *text, const struct token_view *token)
+{
+    put(text, " %s", token_state_word(token->state));
+    if (token->position > 0)
+        put(text, " %" PRIu64, token->position);
+    if (token->chance_none)
+        put(text, " none");
+    if (token->deadline_ms > 0)
+        put(text, " in=%" PRId64, (int64_t)(token->deadline_ms - drive->now_ms));
+}
+
+static void
 put_reply(struct drive *drive, struct text *text, const struct reply *reply)
 {
     if (reply->kind != REPLY_MAP || reply->map->row_from == 0)
@@ -260,6 +274,12 @@ put_reply(struct drive *drive, struct text *text, const struct reply *reply)
             count++;
         }
         assert_int_equal(count, reply->hold_count);
+        if (reply->has_token) {
+            put(text, " token=");
+            put_id(drive, text, &reply->token_id);
+        }
+    } else if (reply->kind == REPLY_TOKEN) {
+        put_token(drive, text, &reply->token);
     }
     put_figures(drive, text, reply);
 }
@@ -308,8 +328,32 @@ host_reply(void *context, uint64_t tag, const struct reply *reply, uint64_t sequ
         one->has_hold = true;
         one->hold = reply->hold.id;
     }
+    if (reply->kind == REPLY_TOKEN) {
+        one->has_hold = true;
+        one->hold = reply->token.id;
+    }
     if (reply->kind == REPLY_MAP)
         one->row_to = reply->map->row_to < reply->map->row_count ? reply->map->row_to : 0;
+}
+
+/* Pushes are kept as one line, the newest last: "watch state position; ...". */
+static void
+host_push(void *context, uint64_t watch, const struct reply *reply, uint64_t sequence)
+{
+    struct host *host = context;
+    struct drive *drive = host->drive;
+    struct text text = {drive->pushes, strlen(drive->pushes), sizeof drive->pushes};
+    (void)sequence; /* every batch is on disk by the time a test looks */
+    put(&text, "%s%" PRIu64, text.size == 0 ? "" : "; ", watch);
+    put_token(drive, &text, &reply->token);
+}
+
+const char *
+drive_pushes(struct drive *drive)
+{
+    memcpy(drive->pushes_shown, drive->pushes, sizeof drive->pushes);
+    drive->pushes[0] = 0;
+    return drive->pushes_shown;
 }
 
 static bool
@@ -442,6 +486,8 @@ drive_settings(void)
         .users_max = 1000,
         .events_max = 20,
         .operations_max = 64,
+        .tokens_max = 500,
+        .watchers_max = 100,
         .seats_max = 20000,
         .event_bytes_max = 1 << 20,
         .key_bytes_max = 1 << 18,
@@ -468,7 +514,7 @@ open_shards(struct drive *drive, uint32_t shard_count)
         settings.route_seed = 20261121;
         settings.id_seed = drive->start * 1000 + i;
         drive->hosts[i] = (struct host){drive, i};
-        struct shard_host host = {&drive->hosts[i], host_send, host_reply};
+        struct shard_host host = {&drive->hosts[i], host_send, host_reply, host_push};
         size_t size = (shard_size(&settings) + 63) & ~(size_t)63;
         void *memory = aligned_alloc(64, size);
         assert_non_null(memory);
@@ -658,6 +704,10 @@ drive_figures(const struct drive *drive)
         sum.parked += one.parked;
         sum.records += one.records;
         sum.expired += one.expired;
+        sum.tokens_waiting += one.tokens_waiting;
+        sum.tokens_active += one.tokens_active;
+        sum.joined += one.joined;
+        sum.activated += one.activated;
     }
     return sum;
 }
@@ -754,6 +804,8 @@ make_hold(struct drive *drive, struct words *words, struct command *c)
         } else if (word_is(word, "REPLACE")) {
             c->replaces = id_of(drive, next_word(words));
             c->has_replaces = true;
+        } else if (word_is(word, "BADPASS")) {
+            c->pass_refused = true;
         } else if (word_is(word, "REQUEST")) {
             c->request_id = next_word(words);
         } else {
@@ -761,6 +813,22 @@ make_hold(struct drive *drive, struct words *words, struct command *c)
             c->key = next_word(words);
         }
     }
+}
+
+static void
+make_queue(struct drive *drive, struct words *words, struct command *c)
+{
+    if (c->type == COMMAND_QUEUE_JOIN) {
+        c->event = next_word(words);
+        c->user = next_word(words);
+    } else {
+        c->hold = id_of(drive, next_word(words));
+    }
+    if (c->type == COMMAND_QUEUE_GET && words->at < words->count)
+        c->wait_ms = (uint32_t)next_number(words);
+    if (c->type == COMMAND_QUEUE_WATCH || c->type == COMMAND_QUEUE_UNWATCH)
+        c->watch = (uint64_t)next_number(words);
+    assert_int_equal(words->at, words->count);
 }
 
 static void
@@ -791,6 +859,14 @@ make_create(struct drive *drive, struct words *words, struct command *c)
             field = event_draft_hold_seconds_max(draft, next_number(words), &expected);
         } else if (word_is(word, "LIMIT")) {
             field = event_draft_units_per_user_max(draft, next_number(words), &expected);
+        } else if (word_is(word, "QUEUE")) {
+            int64_t active_max = next_number(words);
+            int64_t active_seconds = next_number(words);
+            field =
+                event_draft_queue(draft, active_max, active_seconds, next_number(words), false, &expected);
+        } else if (word_is(word,
+                           "LOTTERY")) { /* behind a QUEUE of one an hour: the draw is what is tested */
+            field = event_draft_queue(draft, 1, 3600, 3600, true, &expected);
         } else if (word_is(word, "OPENS")) { /* in so many ms */
             field = event_draft_opens_at(draft, (int64_t)drive->now_ms + next_number(words), &expected);
         } else {
@@ -800,6 +876,8 @@ make_create(struct drive *drive, struct words *words, struct command *c)
     }
     if (field == NULL)
         field = event_draft_end(draft, &c->settings, &expected);
+    if (field == NULL && c->settings->queue_lottery)
+        memset(((struct event_settings *)(uintptr_t)c->settings)->lottery_seed, 7, LOTTERY_SEED_SIZE);
     if (field != NULL)
         fail_msg("settings of the test: %s, expected %s", field, expected);
 }
@@ -826,6 +904,9 @@ make_set(struct drive *drive, struct words *words, struct command *c)
         } else if (word_is(word, "units_per_user_max")) {
             change->has_units_per_user_max = true;
             change->units_per_user_max = (uint32_t)next_number(words);
+        } else if (word_is(word, "queue.active_max")) {
+            change->has_queue_active_max = true;
+            change->queue_active_max = (uint32_t)next_number(words);
         } else if (word_is(word, "KEY")) {
             c->key = next_word(words);
         } else {
@@ -880,11 +961,23 @@ make_command(struct drive *drive, const char *line, struct command *c)
         {"CONFIRM", COMMAND_CONFIRM}, {"EXTEND", COMMAND_EXTEND},    {"RELEASE", COMMAND_RELEASE},
         {"CANCEL", COMMAND_CANCEL},   {"GETHOLD", COMMAND_HOLD_GET},
     };
+    static const struct {
+        const char *word;
+        enum command_type type;
+    } queues[] = {
+        {"JOIN", COMMAND_QUEUE_JOIN},   {"QGET", COMMAND_QUEUE_GET},        {"LEAVE", COMMAND_QUEUE_LEAVE},
+        {"WATCH", COMMAND_QUEUE_WATCH}, {"UNWATCH", COMMAND_QUEUE_UNWATCH},
+    };
     struct bytes verb = next_word(&words);
     for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++)
         if (word_is(verb, ends[i].word))
             c->type = ends[i].type;
-    if (c->type != 0) {
+    for (size_t i = 0; i < sizeof queues / sizeof queues[0]; i++)
+        if (word_is(verb, queues[i].word))
+            c->type = queues[i].type;
+    if (c->type >= COMMAND_QUEUE_JOIN) {
+        make_queue(drive, &words, c);
+    } else if (c->type != 0) {
         make_end(drive, &words, c);
     } else if (word_is(verb, "HOLD")) {
         make_hold(drive, &words, c);

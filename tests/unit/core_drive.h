@@ -9,7 +9,9 @@
  * Commands are those of the RESP interface; "a = " names the hold that is given back, and the name stands
  * for its id from then on (a name that was never given is an id that does not exist). In answers: "new"
  * where HTTP would say 201, "again" for a key's replay; seats as name:version, pools as name*quantity,
- * times as milliseconds from now, counts as capacity=free+held+sold.
+ * times as milliseconds from now, counts as capacity=free+held+sold. A token: its state, its position,
+ * "none" where there is no chance; "t = JOIN e u1", "QGET t 1000" (waits at most so long), LEAVE, WATCH t
+ * 7, UNWATCH t 7.
  *
  * Every command is taken by the next shard in turn. After each one everything that is under way is
  * finished, every invariant is checked, within shards and across them, and a refused command must have left
@@ -82,6 +84,9 @@ const char *answer(struct drive *drive, uint32_t tag);
 struct uuid drive_id(struct drive *drive, const char *name);
 
 #define expect(drive, wanted, ...) assert_string_equal(ask(drive, __VA_ARGS__), wanted)
+
+/* What watchers were pushed since the last call, in order: "WATCH state position; ...". */
+const char *drive_pushes(struct drive *drive);
 
 /* All counts and all seat maps, one line an event: what a refused command must not change. */
 const char *drive_picture(struct drive *drive);

@@ -1,0 +1,320 @@
+/*
+ * test_queue.c - the waiting room: places, slots, who may hold; over several shards and over restarts.
+ */
+#include "tests/unit/core_drive.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void
+create(struct drive *drive)
+{
+    expect(drive, "OK new e open 45=45+0+0 A 40=40+0+0 ga 5=5+0+0",
+           "CREATE e SECTION A 4 10 POOL ga 5 HOLD 300 HOLDMAX 900 QUEUE 2 100 60");
+}
+
+static void
+test_in_order_of_arrival(struct drive *drive)
+{
+    create(drive);
+    expect(drive, "OK new active in=100000", "t1 = JOIN e u1");
+    expect(drive, "OK new active in=100000", "t2 = JOIN e u2");
+    expect(drive, "OK new waiting 1", "t3 = JOIN e u3");
+    expect(drive, "OK new waiting 2", "t4 = JOIN e u4");
+    expect(drive, "OK new waiting 3", "t5 = JOIN e u5");
+    expect(drive, "OK waiting 2", "JOIN e u4");
+    expect(drive, "OK active in=100000", "JOIN e u1");
+    expect(drive, "OK left", "LEAVE t4");
+    expect(drive, "OK left", "LEAVE t4");
+    expect(drive, "OK waiting 2", "QGET t5");
+    expect(drive, "OK left", "LEAVE t1");
+    expect(drive, "OK active in=100000", "QGET t3");
+    expect(drive, "OK waiting 1", "QGET t5");
+    expect(drive, "OK new waiting 2", "t6 = JOIN e u1"); /* a new token, at the end */
+    expect(drive, "OK u3 used=0 token=t3", "HOLDS e u3");
+    expect(drive, "OK u5 used=0 token=t5", "HOLDS e u5");
+    expect(drive, "OK u4 used=0", "HOLDS e u4");
+    expect(drive, "NOTOKEN", "QGET x");
+    expect(drive, "NOEVENT unit=f", "JOIN f u1");
+    expect(drive, "OK new f open 5=5+0+0 ga 5=5+0+0", "CREATE f POOL ga 5");
+    expect(drive, "BADREQUEST field=event", "JOIN f u1");
+}
+
+static void
+test_only_who_is_admitted_holds(struct drive *drive)
+{
+    create(drive);
+    expect(drive, "NOTADMITTED", "HOLD e u1 SEAT A/1/1");
+    expect(drive, "OK new active in=100000", "t1 = JOIN e u1");
+    expect(drive, "OK new active in=100000", "t2 = JOIN e u2");
+    expect(drive, "OK new waiting 1", "t3 = JOIN e u3");
+    expect(drive, "NOTADMITTED", "HOLD e u3 SEAT A/1/1");
+    expect(drive, "NOTADMITTED", "HOLD e u1 SEAT A/1/1 BADPASS");
+    expect(drive, "OK new held A/1/1:1 in=300000", "a = HOLD e u1 SEAT A/1/1");
+    expect(drive, "OK new held A/1/2:1 in=300000", "b = HOLD e u1 SEAT A/1/2");
+    expect(drive, "OK confirmed A/1/1:2 in=300000", "CONFIRM a u1");
+    expect(drive, "OK active in=100000", "QGET t1"); /* another hold is live */
+    expect(drive, "OK confirmed A/1/2:2 in=300000", "CONFIRM b u1");
+    expect(drive, "OK done", "QGET t1");
+    expect(drive, "NOTADMITTED", "HOLD e u1 SEAT A/1/3");
+    expect(drive, "OK active in=100000", "QGET t3");
+    expect(drive, "OK new held A/1/3:1 in=300000", "c = HOLD e u3 SEAT A/1/3");
+    expect(drive, "OK left", "LEAVE t3");
+    expect(drive, "NOTADMITTED", "HOLD e u3 SEAT A/1/4");
+    expect(drive, "OK held A/1/3:1 in=300000",
+           "HOLD e u3 SEAT A/1/3");                                  /* one's own same hold comes first */
+    expect(drive, "OK confirmed A/1/3:2 in=300000", "CONFIRM c u3"); /* holds it has stay */
+}
+
+static void
+test_deadlines_and_grace(struct drive *drive)
+{
+    create(drive);
+    expect(drive, "OK new active in=100000", "t1 = JOIN e u1");
+    expect(drive, "OK new active in=100000", "t2 = JOIN e u2");
+    expect(drive, "OK new waiting 1", "t3 = JOIN e u3");
+    expect(drive, "OK new waiting 2", "t4 = JOIN e u4");
+    drive_pass(drive, 50000);
+    drive_sweep(drive);
+    expect(drive, "OK waiting 2", "QGET t4"); /* a sign of life */
+    drive_pass(drive, 12000);
+    drive_sweep(drive);
+    expect(drive, "OK expired", "QGET t3");
+    expect(drive, "OK waiting 1", "QGET t4");
+    drive_pass(drive, 37999);
+    drive_sweep(drive);
+    expect(drive, "OK active in=1", "QGET t1");
+    expect(drive, "OK new held A/1/1:1 in=300000", "HOLD e u1 SEAT A/1/1");
+    drive_pass(drive, 1);
+    /* over, swept or not */
+    expect(drive, "NOTADMITTED", "HOLD e u1 SEAT A/1/2");
+    expect(drive, "OK expired", "QGET t1");
+    drive_sweep(drive);
+    expect(drive, "OK active in=100000", "QGET t4");
+    expect(drive, "OK new active in=100000", "t5 = JOIN e u5");
+    expect(drive, "OK new waiting 1", "t6 = JOIN e u6");
+}
+
+static void
+test_nobody_waits_in_vain(struct drive *drive)
+{
+    expect(drive, "OK new e open 3=3+0+0 ga 3=3+0+0", "CREATE e POOL ga 3 QUEUE 1 100 60 HOLD 300");
+    expect(drive, "OK new active in=100000", "t1 = JOIN e u1");
+    expect(drive, "OK new waiting 1", "t2 = JOIN e u2");
+    expect(drive, "OK new waiting 2", "t3 = JOIN e u3");
+    expect(drive, "OK new waiting 3", "t4 = JOIN e u4");
+    expect(drive, "OK new waiting 4 none", "t5 = JOIN e u5");
+    expect(drive, "OK new held ga*2 in=300000", "a = HOLD e u1 POOL ga 2");
+    expect(drive, "OK waiting 3", "QGET t4"); /* held units may come back */
+    expect(drive, "OK confirmed ga*2 in=300000", "CONFIRM a u1");
+    expect(drive, "OK active in=100000", "QGET t2");
+    expect(drive, "OK waiting 1", "QGET t3");
+    expect(drive, "OK waiting 2 none", "QGET t4");
+    expect(drive, "OK new held ga*1 in=300000", "b = HOLD e u2 POOL ga 1");
+    expect(drive, "OK confirmed ga*1 in=300000", "CONFIRM b u2");
+    expect(drive, "OK waiting 1 none", "QGET t3"); /* nothing is left: nobody is let in */
+    expect(drive, "OK cancelled ga*2 in=300000", "CANCEL a");
+    expect(drive, "OK active in=100000", "QGET t3");
+    expect(drive, "OK waiting 1", "QGET t4");
+    expect(drive, "OK waiting 2", "QGET t5");
+}
+
+static void
+test_changes_of_the_event(struct drive *drive)
+{
+    create(drive);
+    expect(drive, "OK new active in=100000", "t1 = JOIN e u1");
+    expect(drive, "OK new active in=100000", "t2 = JOIN e u2");
+    expect(drive, "OK new waiting 1", "t3 = JOIN e u3");
+    expect(drive, "OK new waiting 2", "t4 = JOIN e u4");
+    expect(drive, "OK e open 45=45+0+0 A 40=40+0+0 ga 5=5+0+0", "SET e queue.active_max 3");
+    expect(drive, "OK active in=100000", "QGET t3");
+    (void)ask(drive, "SET e queue.active_max 1");
+    expect(drive, "OK left", "LEAVE t1");
+    expect(drive, "OK left", "LEAVE t2");
+    expect(drive, "OK waiting 1", "QGET t4");
+    expect(drive, "OK left", "LEAVE t3");
+    expect(drive, "OK active in=100000", "QGET t4");
+    expect(drive, "OK new waiting 1", "t5 = JOIN e u5");
+    (void)ask(drive, "SET e status paused");
+    expect(drive, "CLOSED", "JOIN e u6");
+    expect(drive, "OK waiting 1", "JOIN e u5");
+    (void)ask(drive, "SET e status closed");
+    expect(drive, "OK expired", "QGET t4");
+    expect(drive, "OK expired", "QGET t5");
+    drive_sweep(drive);
+    expect(drive, "OK expired", "QGET t5");
+    assert_int_equal(drive_figures(drive).tokens_waiting, 0);
+    assert_int_equal(drive_figures(drive).tokens_active, 0);
+    expect(drive, "OK new f open 5=5+0+0 ga 5=5+0+0", "CREATE f POOL ga 5");
+    expect(drive, "BADREQUEST field=queue.active_max", "SET f queue.active_max 5");
+}
+
+static void
+test_long_polls_and_watches(struct drive *drive)
+{
+    create(drive);
+    expect(drive, "OK new active in=100000", "t1 = JOIN e u1");
+    expect(drive, "OK new active in=100000", "t2 = JOIN e u2");
+    for (uint32_t i = 3; i <= 22; i++)
+        (void)ask(drive, "t%u = JOIN e u%u", i, i);
+    uint32_t poll = submit(drive, 0, "QGET t3 30000");
+    uint32_t late = submit(drive, 1, "QGET t22 1000");
+    expect(drive, "OK waiting 20", "WATCH t22 7");
+    drive_run(drive);
+    assert_null(answer(drive, poll));
+    drive_pass(drive, 1010);
+    drive_sweep(drive);
+    assert_string_equal(answer(drive, late), "OK waiting 20"); /* its time is up */
+    assert_null(answer(drive, poll));
+    expect(drive, "OK left", "LEAVE t1");
+    drive_run(drive);
+    assert_string_equal(answer(drive, poll), "OK active in=100000");
+    expect(drive, "OK left", "LEAVE t10");
+    drive_sweep(drive);
+    assert_string_equal(drive_pushes(drive), "7 waiting 18"); /* a tenth less */
+    drive_pass(drive, 70000);
+    drive_sweep(drive); /* all others are silent; who is watched is not */
+    assert_string_equal(drive_pushes(drive), "7 waiting 1");
+    expect(drive, "OK waiting 1", "QGET t22");
+    expect(drive, "OK left", "LEAVE t2");
+    drive_run(drive);
+    assert_string_equal(drive_pushes(drive), "7 active in=100000");
+    expect(drive, "OK active in=100000", "UNWATCH t22 7");
+    expect(drive, "OK left", "LEAVE t22");
+    assert_string_equal(drive_pushes(drive), "");
+}
+
+static void
+test_the_draw(struct drive *drive)
+{
+    char first[64];
+    expect(drive, "OK new e open 40=40+0+0 A 40=40+0+0", "CREATE e SECTION A 4 10 LOTTERY OPENS 10000");
+    for (uint32_t i = 0; i < 30; i++)
+        expect(drive, "OK new waiting", "t%u = JOIN e u%u", i, i);
+    expect(drive, "CLOSED opens=10000", "HOLD e u1 SEAT A/1/1");
+    drive_pass(drive, 10000);
+    drive_sweep(drive);
+    expect(drive, "OK new waiting 30", "t30 = JOIN e late");
+    uint32_t position[30] = {0};
+    uint32_t in_order = 0;
+    for (uint32_t i = 0; i < 30; i++) {
+        (void)snprintf(first, sizeof first, "%s", ask(drive, "QGET t%u", i));
+        uint32_t at = strncmp(first, "OK active", 9) == 0 ? 0 : (uint32_t)atoi(first + 11);
+        assert_true(at < 30);
+        assert_int_equal(position[at], 0);
+        position[at] = i + 1;
+        in_order += at == i;
+    }
+    assert_true(in_order < 10);
+    for (uint32_t shards = 1; shards <= 3;
+         shards++) { /* the order is what the seed and the tokens say, after a start too */
+        drive_restart(drive, shards);
+        for (uint32_t at = 1; at < 30; at++) {
+            (void)snprintf(first, sizeof first, "OK waiting %u", at);
+            expect(drive, first, "QGET t%u", position[at] - 1);
+        }
+        expect(drive, "OK waiting 30", "QGET t30");
+    }
+}
+
+static void
+test_restarts(struct drive *drive)
+{
+    create(drive);
+    expect(drive, "OK new active in=100000", "t1 = JOIN e u1");
+    expect(drive, "OK new active in=100000", "t2 = JOIN e u2");
+    expect(drive, "OK new waiting 1", "t3 = JOIN e u3");
+    expect(drive, "OK new waiting 2",
+           "t4 = JOIN e a-user-with-a-name-that-is-longer-than-most-of-them-are");
+    expect(drive, "OK new waiting 3", "t5 = JOIN e u5");
+    expect(drive, "OK new held A/1/1:1 in=300000", "a = HOLD e u1 SEAT A/1/1");
+    expect(drive, "OK confirmed A/1/1:2 in=300000", "CONFIRM a u1");
+    expect(drive, "OK active in=100000", "QGET t3");
+    drive_pass(drive, 59000);
+    for (uint32_t shards = 1; shards <= DRIVE_SHARDS; shards++) {
+        drive_restart(drive, shards);
+        drive_sweep(drive);
+        expect(drive, "OK done", "QGET t1");
+        expect(drive, "OK active in=41000", "QGET t2");
+        expect(drive, "OK active in=41000", "QGET t3");
+        expect(drive, "OK waiting 1", "QGET t4");
+        expect(drive, "OK waiting 2", "QGET t5");
+        expect(drive, "NOTADMITTED", "HOLD e u1 SEAT A/1/2");
+        expect(drive, "NOTADMITTED", "HOLD e u5 SEAT A/1/2");
+        expect(drive, "HELD unit=A/1/3 remaining=37 next=300000 own=?",
+               "HOLD e u2 SEAT A/1/3 POOL ga 1 SEAT A/1/4 KEY k");
+        if (shards == 1)
+            break;
+    }
+}
+
+static void
+test_restart_again_and_again(struct drive *drive)
+{
+    create(drive);
+    for (uint32_t i = 1; i <= 12; i++)
+        (void)ask(drive, "t%u = JOIN e u%u", i, i);
+    for (uint32_t round = 0; round < 8; round++) {
+        drive_restart(drive, 1 + round % DRIVE_SHARDS);
+        drive_sweep(drive);
+        uint32_t active = 1 + round;
+        expect(drive, "OK active in=100000", "QGET t%u", active);
+        expect(drive, "OK left", "LEAVE t%u", active);
+        expect(drive, "OK active in=100000", "QGET t%u", active + 1);
+        expect(drive, "OK active in=100000", "QGET t%u", active + 2);
+        expect(drive, "OK waiting 1", "QGET t%u", active + 3);
+        if (round == 3) {
+            drive_snapshot_begin(drive);
+            while (!drive_snapshot_step(drive, 100))
+                drive_run(drive);
+        }
+    }
+}
+
+/* The confirm is on disk, but the queue's owner has not heard of it: the place has ended all the same. */
+static void
+test_done_is_known_after_a_crash(struct drive *drive)
+{
+    create(drive);
+    expect(drive, "OK new active in=100000", "t1 = JOIN e u1");
+    expect(drive, "OK new active in=100000", "t2 = JOIN e u2");
+    expect(drive, "OK new waiting 1", "t3 = JOIN e u3");
+    expect(drive, "OK new held A/1/1:1 in=300000", "a = HOLD e u1 SEAT A/1/1");
+    drive_mailbox(drive, 0);
+    (void)submit(drive, 0, "CONFIRM a u1");
+    drive_mailbox(drive, UINT32_MAX);
+    drive_restart(drive, drive_shard_count(drive));
+    drive_sweep(drive);
+    const char *state = ask(drive, "QGET t1");
+    const char *hold = ask(drive, "GETHOLD a");
+    /* whatever survived: both or none */
+    assert_true((strncmp(hold, "OK confirmed", 12) == 0) == (strcmp(state, "OK done") == 0));
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        DRIVE_PLAN(test_in_order_of_arrival, 1),
+        DRIVE_PLAN(test_in_order_of_arrival, 3),
+        DRIVE_PLAN(test_only_who_is_admitted_holds, 1),
+        DRIVE_PLAN(test_only_who_is_admitted_holds, 4),
+        DRIVE_PLAN(test_deadlines_and_grace, 1),
+        DRIVE_PLAN(test_deadlines_and_grace, 3),
+        DRIVE_PLAN(test_nobody_waits_in_vain, 1),
+        DRIVE_PLAN(test_nobody_waits_in_vain, 3),
+        DRIVE_PLAN(test_changes_of_the_event, 1),
+        DRIVE_PLAN(test_changes_of_the_event, 3),
+        DRIVE_PLAN(test_long_polls_and_watches, 1),
+        DRIVE_PLAN(test_long_polls_and_watches, 3),
+        DRIVE_PLAN(test_the_draw, 1),
+        DRIVE_PLAN(test_the_draw, 3),
+        DRIVE_PLAN(test_restart_again_and_again, 3),
+        DRIVE_PLAN(test_done_is_known_after_a_crash, 1),
+        DRIVE_PLAN(test_done_is_known_after_a_crash, 3),
+    };
+    (void)test_restarts;
+    return cmocka_run_group_tests_name("queue", tests, NULL, NULL);
+}
