@@ -10,11 +10,10 @@ import time
 
 from api import Http, Resp
 from clients import CLOCK_SLACK_MS, call
-from ledger import Hold, Violation, effective, now_ms
+from ledger import ENDED_SECONDS, Hold, Violation, effective, forgettable, now_ms
 
-ENDED_SECONDS = 60  # core.ended_seconds of the servers
-KEY_SECONDS = 60  # core.key_seconds
-MARGIN_SECONDS = 15  # what is nearer to being forgotten is not asked for
+KEY_SECONDS = 120  # core.key_seconds of the servers
+KEY_MARGIN_SECONDS = 60  # what is nearer to being forgotten is not asked for
 SWEEP_SECONDS = 20  # an expired hold's units are free by then
 
 
@@ -60,7 +59,7 @@ class Audit:
 
     def repeat_keys(self):
         for client in self.ledger.clients:
-            oldest = time.monotonic() - KEY_SECONDS + MARGIN_SECONDS
+            oldest = time.monotonic() - KEY_SECONDS + KEY_MARGIN_SECONDS
             client.keyed = [entry for entry in client.keyed if entry[0] > oldest]
             recent = client.keyed[-30:]
             for _, what, answer, over_http in self.random.sample(recent, min(8, len(recent))):
@@ -107,6 +106,9 @@ class Audit:
         self.looked += 1
         doubt = client.doubt if client.doubt is not None and hold in (client.doubt.hold, client.doubt.replaces) else None
         if not answer.ok:
+            if answer.code == "nohold" and forgettable(hold):
+                client.holds.pop(hold.id, None)
+                return
             raise Violation(f"lost: {answer} for {hold}")
         told = answer.data
         if (told["event"], told["user"]) != (hold.event.id, hold.user):
@@ -286,7 +288,7 @@ class Audit:
 
     def forget(self):
         """Ended holds that the server need not remember any longer; some are asked for: they never stand again."""
-        oldest = now_ms() - (ENDED_SECONDS - MARGIN_SECONDS) * 1000
+        oldest = now_ms() - ENDED_SECONDS * 750
         gone = []
         for client in self.ledger.clients:
             for hold in list(client.holds.values()):
