@@ -35,6 +35,22 @@
 #define PLANT_BEST_LEAVES_ORPHANS   17 /* seat_map.c: best seats do not mind an orphan beside them */
 #define PLANT_CAPACITY_UNCHECKED    18 /* event_change.c: a capacity may fall below what is held and sold */
 #define PLANT_SOLD_OUT_TOO_SOON     19 /* pool.c: sold out is said while held units may come back */
+#define PLANT_ACKNOWLEDGED_TOO_SOON 20 /* journal_writer.c: a batch counts as durable when it is handed over */
+#define PLANT_SNAPSHOT_TOO_SOON     21 /* persist/snapshot.c: the manifest does not wait for what the parts reflect */
+#define PLANT_EPOCHS_REVERSED       22 /* recovery.c: later epochs are replayed first */
+#define PLANT_FOLDER_NOT_SYNCED     23 /* segment.c: a new segment's name is not made durable */
+#define PLANT_TORN_TAKEN            24 /* journal_format.c: a batch's crc is not looked at */
+#define PLANT_CHAIN_UNCHECKED       25 /* journal_reader.c: the link to the batch before is not looked at */
+#define PLANT_CUT_IN_THE_MIDDLE     26 /* journal_reader.c: whole batches behind a torn one are cut off with it */
+#define PLANT_BARRIER_NOT_AWAITED   27 /* snapshot.c: a part is written before the other shards' barriers came */
+#define PLANT_MARKS_IGNORED         28 /* replay.c: what a snapshot reflects is applied once more */
+#define PLANT_SEGMENT_TOO_MANY      29 /* retention.c: a segment is removed that the older generation needs */
+#define PLANT_KEYS_NOT_IN_SNAPSHOT  30 /* snapshot.c: idempotency answers are left out */
+#define PLANT_VERSIONS_NOT_KEPT     31 /* snapshot.c: seats' versions are left out */
+#define PLANT_SHORT_WRITE_TAKEN     32 /* journal_writer.c: a short write counts as a whole one */
+#define PLANT_END_NOT_CHECKED       33 /* recovery.c: an earlier epoch's journal may end before its noted end */
+#define PLANT_START_NOT_SYNCED      34 /* recovery.c: the start file's name is not made durable */
+#define PLANT_PART_NOT_SYNCED       35 /* persist/snapshot.c: a part gets its name before it is on the disk */
 #define PLANT_WAKE_LOST             40 /* queue.c: a slot that frees lets nobody in while others are active */
 #define PLANT_SLOT_BEFORE_REVOKED   41 /* queue.c: a slot is given on before the home has taken the admission away */
 #define PLANT_REVOKE_IGNORED        42 /* admission.c: a revoke leaves the admission */

@@ -56,7 +56,7 @@ replay_concerns(uint32_t home, uint32_t shard_count, uint32_t writer, uint32_t w
 static bool
 reflected(const struct replay *replay, const struct replay_source *source, uint32_t slot, uint64_t sequence)
 {
-    return source->kind == REPLAY_BEHIND && replay->hold_marks != NULL &&
+    return !PLANTED(PLANT_MARKS_IGNORED) && source->kind == REPLAY_BEHIND && replay->hold_marks != NULL &&
            replay->hold_marks[slot] >= sequence;
 }
 

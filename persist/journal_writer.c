@@ -36,6 +36,8 @@
  */
 #include "persist/journal_writer.h"
 
+#include "core/plant.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -327,7 +329,8 @@ journal_written(struct journal *journal, int32_t result)
 {
     assert(journal->state == WRITING || journal->state == CLOSING);
     const struct batch_header *batch = &journal->on_way;
-    if (result < 0 || (uint32_t)result != batch->size) {
+    bool short_write = (uint32_t)result != batch->size && !PLANTED(PLANT_SHORT_WRITE_TAKEN);
+    if (result < 0 || short_write) {
         journal->state = DEAD;
         return result < 0 ? result : -EIO;
     }
@@ -354,7 +357,7 @@ journal_written(struct journal *journal, int32_t result)
 uint64_t
 journal_durable(const struct journal *journal)
 {
-    return journal->durable.sequence;
+    return PLANTED(PLANT_ACKNOWLEDGED_TOO_SOON) ? journal->sent : journal->durable.sequence;
 }
 
 struct journal_position

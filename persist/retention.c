@@ -22,6 +22,8 @@
  */
 #include "persist/housekeeper_internal.h"
 
+#include "core/plant.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -163,7 +165,7 @@ journal_covered(const struct kept *older, const struct file_id *id)
     if (id->epoch < older->epoch)
         return true;
     return id->kind == FILE_JOURNAL && id->epoch == older->epoch && id->shard < older->shard_count &&
-           id->segment < older->segments[id->shard];
+           id->segment < older->segments[id->shard] + PLANTED(PLANT_SEGMENT_TOO_MANY);
 }
 
 static bool

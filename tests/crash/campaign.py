@@ -21,9 +21,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests" / "integration"), str(pathlib.Path(__file__).resolve().parent)]
 
 from api import Http  # noqa: E402
-from audit import Audit, ENDED_SECONDS, KEY_SECONDS  # noqa: E402
+from audit import Audit, KEY_SECONDS  # noqa: E402
 from clients import GONE, Client  # noqa: E402
-from ledger import Event, Ledger, Violation  # noqa: E402
+from ledger import ENDED_SECONDS, Event, Ledger, Violation  # noqa: E402
 from server import BINARY, SLOWNESS, Server  # noqa: E402
 
 MIB = 1 << 20
@@ -151,7 +151,7 @@ class Campaign:
         answered = sum(client.answered for client in ledger.clients)
         for crowd in crowds:
             crowd.start()
-        seconds = self.random.choice([self.random.uniform(0.05, 0.3), self.random.uniform(0.2, 0.8)])
+        seconds = self.random.choice([self.random.uniform(0.05, 0.4), self.random.uniform(0.3, 1.0)])
         verify = None
         if self.restarts and self.random.random() < 0.3:
             time.sleep(seconds / 3)

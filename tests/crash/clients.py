@@ -14,7 +14,7 @@ import httpx
 import redis
 
 from api import Http, Resp
-from ledger import Doubt, Hold, Violation, effective, now_ms
+from ledger import Doubt, Hold, Violation, effective, forgettable, now_ms
 from wire import HttpAnswer, RespError
 
 CLOCK_SLACK_MS = 20  # the server reads its clock once a tick
@@ -234,6 +234,7 @@ class Client:
             allowed = UNITS | {"busy", "closed"}
             if old is not None:
                 allowed |= self.possible(what) - {"held"}
+                allowed |= {"nohold"} if forgettable(old) else set()
             if answer.code not in allowed:
                 raise Violation(f"{what}: {answer}, expected a hold or one of {sorted(allowed)}")
             return
@@ -267,6 +268,8 @@ class Client:
             allowed = {"busy"}.union(*(REFUSALS[kind][state] for state in possible))
             if what.kind == "late" and "expired" in possible:
                 allowed |= {"expired", "limit", "closed"}
+            if forgettable(hold):
+                allowed |= {"nohold"}
             if answer.code not in allowed:
                 raise Violation(f"{what}: {answer}, expected success or one of {sorted(allowed)}; known: {hold}")
             if answer.code == "expired":

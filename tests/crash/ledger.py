@@ -8,6 +8,9 @@ import threading
 import time
 
 
+ENDED_SECONDS = 120  # core.ended_seconds of the servers
+
+
 class Violation(AssertionError):
     """The server has broken a promise."""
 
@@ -19,6 +22,14 @@ def now_ms():
 def effective(hold, at_ms):
     """What a hold is at a moment: overdue is expired, whether swept or not."""
     return "expired" if hold.state == "held" and at_ms >= hold.deadline_ms else hold.state
+
+
+def forgettable(hold):
+    """It has been over for so long that the server need not remember it."""
+    ended_ms = hold.ended_ms if hold.state != "held" else hold.deadline_ms
+    if hold.state == "expired":
+        ended_ms = hold.deadline_ms
+    return ended_ms is not None and now_ms() > ended_ms + ENDED_SECONDS * 1000
 
 
 class Event:

@@ -126,6 +126,7 @@ struct op {
     uint64_t answered_step;
     uint64_t sent_ms;
     uint64_t answered_ms;
+    bool early;         /* the answer left before this record was on the disk: */
     uint64_t sequence;  /* the answer waits for this record */
     uint32_t rows_seen; /* SEATS: pieces so far */
     struct answer answer;

@@ -103,6 +103,16 @@ may_be_forgotten(const struct model *model, const struct scenario *scenario, con
     return scenario->bounded || ended_ms + scenario->shard.ended_ms <= now_ms;
 }
 
+/* While the disk is full new holds and changes of events wait; what ends a hold, or pays, only when the
+ * reserve is used up, too. */
+static bool
+refused_by_scarcity(const struct linearize *linearize, const struct op *op)
+{
+    bool begins = op->request.type == COMMAND_HOLD || op->request.type == COMMAND_EVENT_CREATE ||
+                  op->request.type == COMMAND_EVENT_SET;
+    return linearize->scarcity == SCARCE_ALL || (linearize->scarcity == SCARCE_NEW && begins);
+}
+
 /* Refusals that the model does not know: for want of room, or of a hold long ended. */
 static bool
 refused_by_bound(const struct linearize *linearize, const struct model *model, const struct op *op,
@@ -113,7 +123,7 @@ refused_by_bound(const struct linearize *linearize, const struct model *model, c
         return false;
     }
     if (op->answer.status == STATUS_BUSY) {
-        return linearize->busy_allowed;
+        return linearize->busy_allowed || refused_by_scarcity(linearize, op);
     }
     return op->answer.status == STATUS_NOHOLD &&
            (may_be_forgotten(model, scenario, &op->request.hold, now_ms) ||

@@ -22,6 +22,7 @@ struct linearize {
     uint32_t clock_count;
     uint64_t clocks[ROUND_CLOCKS]; /* moments that the clock showed during the round */
     bool busy_allowed;             /* the core may refuse for want of room */
+    enum scarcity scarcity;        /* or because the disk is full */
     bool why;                      /* print each order's first contradiction */
     const char *wrong;             /* of the last comparison that failed: for the message */
     uint32_t wrong_op;

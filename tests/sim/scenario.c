@@ -13,8 +13,14 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const user_names[SIM_USERS] = {"ann",   "bob@example.org", "c",
-                                                  "dan-4", "Eve.E",           "f:oo_6"};
+static const char *const user_names[SIM_USERS] = {
+    "ann",
+    "bob@example.org",
+    "c",
+    "dan-4",
+    "Eve.E-whose-name-is-as-long-as-a-name-of-a-user-may-be-here-ok.",
+    "f:oo_6"};
+static_assert(REQUEST_ID_SIZE_MAX <= PAYMENT_REF_SIZE_MAX, "one text for both");
 
 /* ---- drawing ---------------------------------------------------------------------------------- */
 
@@ -138,7 +144,7 @@ draw_bounds(struct scenario *scenario, struct random *random)
         .seats_max = 8192,
         .event_bytes_max = 65536,
         .key_bytes_max = 262144,
-        .batch_bytes_max = 262144,
+        .batch_bytes_max = 49152,
         .ended_ms = 3600000,
         .key_ms = 86400000,
         .expire_batch = random_between(random, 1, 32),
@@ -170,6 +176,24 @@ draw_bounds(struct scenario *scenario, struct random *random)
     }
 }
 
+static void
+draw_disk(struct scenario *scenario, struct random *random)
+{
+    scenario->text_size = random_chance(random, 50) ? random_between(random, 1, REQUEST_ID_SIZE_MAX) : 0;
+    scenario->keep_weight = random_between(random, 1, 8);
+    scenario->segment_bytes = 65536u * random_between(random, 1, 3);
+    scenario->snapshot_bytes = random_chance(random, 60)   ? random_between(random, 20000, 200000)
+                               : random_chance(random, 50) ? random_between(random, 200000, 2000000)
+                                                           : UINT64_MAX / 2;
+    scenario->slice_bytes = random_chance(random, 50) ? random_between(random, 64, 2048) : 65536;
+    scenario->full_percent = random_chance(random, 10) ? random_between(random, 1, 20) : 0;
+    scenario->fail_percent = random_chance(random, 15) ? random_between(random, 1, 15) : 0;
+    scenario->die_percent = random_chance(random, 20) ? 50 : 0;
+    scenario->power_percent = random_between(random, 1, 3) * 33;
+    scenario->again_percent = random_chance(random, 30) ? 50 : 0;
+    scenario->rot_percent = random_chance(random, 30) ? 50 : 0;
+}
+
 void
 scenario_draw(struct scenario *scenario, struct random *random, uint64_t seed)
 {
@@ -189,9 +213,8 @@ scenario_draw(struct scenario *scenario, struct random *random, uint64_t seed)
     scenario->write_weight = random_between(random, 1, 8);
     scenario->key_percent = random_chance(random, 60) ? random_between(random, 10, 60) : 0;
     scenario->check_every = random_chance(random, 10) ? 1 : random_between(random, 10, 60);
-    /* answers that a crash may take back prove nothing: no crash there */
     scenario->memory_mode = random_chance(random, 10);
-    scenario->crash_percent = scenario->memory_mode ? 0 : scenario->crash_percent;
+    draw_disk(scenario, random);
     scenario->settings_change = random_chance(random, 40);
     draw_bounds(scenario, random);
     bool large = random_chance(random, 4);
@@ -338,8 +361,11 @@ scenario_command(const struct scenario *scenario, const struct op *op, uint32_t 
         text_bytes(request->event < 0 ? "no-such-event" : scenario->events[request->event].id);
     ret_command->user = text_bytes(user_names[request->user]);
     ret_command->key = key_bytes(op->key, key_texts[op_index % SIM_OPS], sizeof key_texts[0]);
-    ret_command->request_id = text_bytes("");
-    ret_command->payment_ref = text_bytes(request->type == COMMAND_CONFIRM ? "pay-1" : "");
+    static char text[REQUEST_ID_SIZE_MAX];
+    memset(text, 'q', sizeof text);
+    ret_command->request_id = (struct bytes){text, scenario->text_size};
+    ret_command->payment_ref =
+        (struct bytes){text, request->type == COMMAND_CONFIRM ? scenario->text_size : 0};
     ret_command->section = text_bytes("");
     ret_command->hold = request->hold;
     ret_command->late = request->late;

@@ -52,8 +52,19 @@ struct scenario {
     uint32_t deliver_weight; /* how willing messages are to arrive ... */
     uint32_t write_weight;   /* ... and writes to end, against everything else */
     uint32_t key_percent;
+    uint32_t text_size;   /* of request ids and payment references: records of more than a sector */
+    uint32_t keep_weight; /* how willing the housekeeper is */
+    uint64_t segment_bytes;
+    uint64_t snapshot_bytes;     /* of journal, then a snapshot begins */
+    uint32_t slice_bytes;        /* of records in one slice of a snapshot */
+    uint32_t full_percent;       /* chance in a step that the disk is full from then on */
+    uint32_t fail_percent;       /* of what is done to files of a snapshot fails */
+    uint32_t die_percent;        /* of the crashes: a batch's write fails; of the others: */
+    uint32_t power_percent;      /* the power goes, and not only the process */
+    uint32_t again_percent;      /* chance that the start after a crash does not come to its end, either */
+    uint32_t rot_percent;        /* chance that a bit is another one after a crash */
     uint32_t check_every;        /* shard_check() at every n-th step */
-    bool memory_mode;            /* answers leave before they are durable */
+    bool memory_mode;            /* answers leave before they are durable: a crash may take them back */
     bool bounded;                /* small pools in the core: BUSY and forgetting are allowed */
     bool settings_change;        /* EVENT SET is among the requests */
     struct shard_settings shard; /* all but index, count and seeds */

@@ -25,9 +25,10 @@
 #include <unistd.h>
 
 /* By then a sweep has come by: a deadline is at most two ticks of the wheel late. */
-#define SWEEP_MS         20
-#define SEED_SECONDS_MAX 240 /* a seed that runs longer hangs; sanitizers take up to fifty times as long   \
-                              */
+#define SWEEP_MS 20
+#define SEED_SECONDS_MAX                                                                                   \
+    240 /* a seed that runs longer hangs; sanitizers take up to fifty times as long                        \
+         */
 
 struct run {
     struct scenario scenario;
@@ -143,6 +144,7 @@ judge(const struct op *ops, uint32_t first, uint32_t count, bool exact)
     }
     linearize->round = (struct round){
         .scenario = &run.scenario, .ops = ops, .first = first, .count = count, .exact = exact};
+    linearize->scarcity = world_scarcity(run.world);
     linearize->busy_allowed = run.scenario.bounded || run.scenario.refuse_percent > 0;
     for (uint32_t t = 0; t < run.truths.count; t++) {
         model_reserve(run.truths.models[t], run.clients.hold_count, run.clients.key_count);
@@ -254,18 +256,21 @@ audit(void)
     return true;
 }
 
+/* An answer that left early is no promise where the record had not got to the disk by then (and it may have
+ * got there unseen, so it is as if there was no answer). */
 static void
 crash(uint32_t first, uint32_t count)
 {
     for (uint32_t i = first; i < first + count; i++) {
-        run.ops[i].lost = run.ops[i].sent && !run.ops[i].answered;
+        struct op *op = &run.ops[i];
+        if (op->answered && op->early && op->sequence > world_durable(run.world, op->shard)) {
+            op->answered = false;
+        }
+        op->lost = op->sent && !op->answered;
     }
     uint32_t shard_count = random_chance(&run.random, 50) ? world_shard_count(run.world)
                                                           : random_between(&run.random, 1, WORLD_SHARDS);
     world_crash(run.world, shard_count);
-    if (run.trace) {
-        printf("crash, then %u shards\n", shard_count);
-    }
 }
 
 /* The requests of one round are sent while other things happen. Returns whether it ended in a crash. */
@@ -279,8 +284,19 @@ play(uint32_t first, uint32_t count)
     uint32_t moves = clock_moves ? random_between(random, 1, 3) : 0;
     uint32_t steps_max = random_between(random, 5, 40 + 60 * count);
     uint32_t crash_at = random_below(random, steps_max);
+    /* most crashes come while a batch is on its way: in the n-th step of those */
+    uint32_t writing_left = will_crash && random_chance(random, 75) ? random_between(random, 1, 8) : 0;
+    if (writing_left > 0) {
+        steps_max = 60 + 60 * count;
+        crash_at = steps_max - 1;
+    }
+    bool may_fail = will_crash && random_chance(random, run.scenario.die_percent);
+    if (will_crash && random_chance(random, 30)) {
+        world_threaten(run.world, random_between(random, 1, 30));
+    }
     for (uint32_t step = 0; step < steps_max; step++) {
-        if (will_crash && step == crash_at) {
+        bool in_write = writing_left > 0 && world_writing(run.world) && --writing_left == 0;
+        if (will_crash && (step == crash_at || in_write || world_died(run.world))) {
             crash(first, count);
             return true;
         }
@@ -292,7 +308,7 @@ play(uint32_t first, uint32_t count)
                                                                : random_between(random, 20, 1500));
             note_clock();
         } else if (sent < count || !all_answered(first, count)) {
-            world_step(run.world);
+            world_step(run.world, may_fail);
         } else if (!will_crash) {
             break;
         }
@@ -391,6 +407,20 @@ play_round(void)
     return true;
 }
 
+/* At rest everything that was answered is on the disk, so a crash takes nothing. */
+static bool
+end_and_look(void)
+{
+    crash(0, 0);
+    if (world_full(run.world)) {
+        return false;
+    }
+    if (world_broken(run.world) != NULL) {
+        return fail(world_broken(run.world));
+    }
+    return audit();
+}
+
 static bool
 create_events(void)
 {
@@ -415,7 +445,7 @@ play_seed(uint64_t seed, bool hashing, uint64_t *ret_hash)
     (void)alarm(SEED_SECONDS_MAX);
     random_seed(&run.random, seed);
     scenario_draw(&run.scenario, &run.random, seed);
-    world_begin(run.world, &run.scenario, &run.random, run.ops);
+    world_begin(run.world, &run.scenario, &run.random, run.ops, run.trace);
     truths_begin(&run.truths, &run.scenario);
     run.clients = (struct clients){.key_next = 1};
     run.hashing = hashing;
@@ -436,6 +466,9 @@ play_seed(uint64_t seed, bool hashing, uint64_t *ret_hash)
     }
     if (sound) {
         sound = audit();
+    }
+    if (sound && run.scenario.crash_percent > 0) {
+        sound = end_and_look();
     }
     *ret_hash = run.hash;
     if (run.truths.overflow || (world_full(run.world) && run.failure == NULL)) {
@@ -542,6 +575,16 @@ main(int argc, char **argv)
         printf("%llu seeds were followed only in part: more truths than fit, or a start that does not\n",
                (unsigned long long)cut_short);
     }
+    const struct world_counts *counts = world_counts(run.world);
+    printf("%llu crashes, %llu with a batch on its way, %llu starts cut off, %llu torn ends; %llu "
+           "snapshots, %llu failed; %llu times no room\n",
+           (unsigned long long)counts->crashes, (unsigned long long)counts->in_flight,
+           (unsigned long long)counts->cut_off, (unsigned long long)counts->cuts,
+           (unsigned long long)counts->snapshots, (unsigned long long)counts->snapshots_failed,
+           (unsigned long long)counts->segments_failed);
+    printf("%llu times damage: %llu refused, %llu served by the older snapshot\n",
+           (unsigned long long)counts->rotten, (unsigned long long)counts->refused,
+           (unsigned long long)counts->damaged_snapshots);
     printf("%llu passed, %llu failed\n", (unsigned long long)passed, (unsigned long long)failed);
     return failed > 0 ? 1 : 0;
 }

@@ -1,24 +1,33 @@
 /*
- * world.c - the host of the shards: what net/ and persist/ are in the server.
+ * world.c - the host of the shards: what net/ is in the server, over a disk that loses power.
  *
  *     mailbox[from][to]   messages in order, bounded: send says no when it is full (R7)
- *     journal[shard]      what shard_batch() gave; a prefix of it is durable; answers wait for it (R2)
- *     history             the journals of earlier starts, cut where a crash cut them
+ *     journal[shard]      persist/journal_writer.c; its one write on its way ends when the world says so
+ * (R2) housekeeper         persist/housekeeper.c, a step at a time among everything else that happens disk
+ * disk.c: what a crash leaves is all that the next start has
  *
- * A crash keeps of each journal what was reported durable, and of the rest any number of whole records: a
- * disk may have written more than it had time to tell. Recovery replays all that is left, the journals of
- * one start in any order, into any number of shards.
+ * A start, also the first one, is persist/recovery.c over what is on the disk, into any number of shards;
+ * it may be cut off itself. What the server's loop does with a journal and with snapshots is done here in
+ * the same calls (tend(), take_batch(), end_write(), tell_slice()).
  */
 #include "tests/sim/world.h"
 
+#include "persist/housekeeper.h"
+#include "persist/journal_writer.h"
+#include "persist/recovery.h"
+#include "tests/sim/damage.h"
+#include "tests/sim/disk.h"
+
 #include <assert.h>
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #define QUIESCE_STEPS_MAX 200000
 #define MAILBOX_BYTES     1048576
-#define BATCHES_MAX       4096
+#define STARTS_MAX        8 /* after one crash; the last one is let alone */
 
 struct mailbox {
     uint32_t count;
@@ -27,24 +36,14 @@ struct mailbox {
     uint8_t *bytes; /* each message: 8 bytes of size, then itself */
 };
 
-struct journal {
-    uint8_t *bytes;
-    size_t size;
-    size_t reserved;
-    size_t durable_size;
-    uint64_t durable_sequence;
-    uint32_t batch_count; /* being written */
-    struct {
-        size_t end;
-        uint64_t sequence;
-    } batches[BATCHES_MAX];
-};
-
-/* A journal of an earlier start. */
-struct old_journal {
-    uint8_t *bytes;
-    size_t size;
-    uint32_t epoch;
+/* What the host of one shard knows of its journal. */
+struct record_keeper {
+    struct journal *journal;
+    bool writing;
+    int file; /* that is being written */
+    uint32_t size;
+    uint64_t durable; /* told to the shard */
+    bool telling;     /* a snapshot */
 };
 
 struct host {
@@ -57,26 +56,33 @@ struct world {
     struct random *random;
     struct op *ops;
     uint64_t now_ms;
+    uint64_t keep_ms; /* the housekeeper's */
     uint64_t steps;
-    uint32_t epoch;
     uint32_t shard_count;
     uint32_t mailbox_max; /* messages in one mailbox */
     uint32_t refuse_percent;
     const char *broken;
+    char broken_text[256];
     bool full; /* what the journals hold does not fit the bounds of this start */
     bool paused[WORLD_SHARDS];
     struct shard *shards[WORLD_SHARDS];
     struct host hosts[WORLD_SHARDS];
     struct mailbox mailboxes[WORLD_SHARDS][WORLD_SHARDS];
-    struct journal journals[WORLD_SHARDS];
+    struct record_keeper keepers[WORLD_SHARDS];
+    struct sim_disk *disk;
+    struct disk files; /* the same, as persist/ sees it */
+    struct housekeeper *housekeeper;
+    struct rot rot;
+    struct world_counts counts;
+    enum scarcity scarcity; /* the worst since it was last asked for */
+    uint32_t in_flight;     /* batches, when the last crash came */
+    bool trace;
+    bool died;
     struct {
         void *memory;
         size_t size; /* mapped */
         size_t used; /* by the last shard */
     } memories[WORLD_SHARDS];
-    uint32_t old_count;
-    uint32_t old_reserved;
-    struct old_journal *old;
     uint32_t waiting_count; /* ops whose answers wait, or whose next piece is to be asked for */
     uint32_t waiting[SIM_ROUND_OPS + 1];
 };
@@ -88,6 +94,8 @@ world_open(void)
 {
     struct world *world = calloc(1, sizeof *world);
     assert(world != NULL);
+    world->disk = sim_disk_open();
+    world->files = sim_disk_interface(world->disk);
     for (uint32_t from = 0; from < WORLD_SHARDS; from++) {
         for (uint32_t to = 0; to < WORLD_SHARDS; to++) {
             world->mailboxes[from][to].bytes = malloc(MAILBOX_BYTES);
@@ -121,18 +129,6 @@ shard_memory(struct world *world, uint32_t index, size_t size)
     }
     world->memories[index].used = size;
     return world->memories[index].memory;
-}
-
-static void
-journal_append(struct journal *journal, const uint8_t *data, size_t size)
-{
-    if (journal->size + size > journal->reserved) {
-        journal->reserved = (journal->size + size) * 2;
-        journal->bytes = realloc(journal->bytes, journal->reserved);
-        assert(journal->bytes != NULL);
-    }
-    memcpy(journal->bytes + journal->size, data, size);
-    journal->size += size;
 }
 
 /* ---- the host's functions --------------------------------------------------------------------- */
@@ -194,28 +190,56 @@ host_reply(void *context, uint64_t tag, const struct reply *reply, uint64_t sequ
     wait_for(world, (uint32_t)tag);
 }
 
-/* ---- begin ------------------------------------------------------------------------------------ */
+static void
+host_write(void *context, int file, const void *data, uint32_t size, uint64_t offset)
+{
+    struct host *host = context;
+    struct record_keeper *keeper = &host->world->keepers[host->index];
+    assert(!keeper->writing);
+    sim_disk_begin(host->world->disk, file, data, size, offset);
+    keeper->writing = true;
+    keeper->file = file;
+    keeper->size = size;
+}
+
+static void
+host_told(void *context, enum housekeeper_news news, uint64_t number, int result)
+{
+    struct world *world = context;
+    world->counts.snapshots += news == NEWS_SNAPSHOT;
+    world->counts.snapshots_failed += news == NEWS_SNAPSHOT_FAILED;
+    world->counts.segments_failed += news == NEWS_SEGMENT_FAILED;
+    if (world->trace) {
+        static const char *const words[] = {"no segment", "segments again", "snapshot", "no snapshot",
+                                            "not removed"};
+        printf("  housekeeper: %s %llu (%d)\n", words[news], (unsigned long long)number, result);
+    }
+}
+
+/* ---- a start ---------------------------------------------------------------------------------- */
+
+static uint64_t
+route_seed(const struct world *world)
+{
+    return world->scenario->seed * 0x9e3779b97f4a7c15u;
+}
 
 static void
 open_shards(struct world *world, uint32_t shard_count)
 {
     world->shard_count = shard_count;
-    world->epoch++;
     for (uint32_t i = 0; i < shard_count; i++) {
         struct shard_settings settings = world->scenario->shard;
         settings.shard_index = i;
         settings.shard_count = shard_count;
-        settings.route_seed = world->scenario->seed * 0x9e3779b97f4a7c15u;
+        settings.route_seed = route_seed(world);
         settings.id_seed = random_next(world->random);
         world->hosts[i] = (struct host){world, i};
         struct shard_host host = {&world->hosts[i], host_send, host_reply};
         void *memory = shard_memory(world, i, shard_size(&settings));
         world->shards[i] = shard_open(memory, &settings, &host, world->now_ms);
         world->paused[i] = false;
-        world->journals[i].size = 0;
-        world->journals[i].durable_size = 0;
-        world->journals[i].durable_sequence = 0;
-        world->journals[i].batch_count = 0;
+        world->keepers[i] = (struct record_keeper){.journal = NULL};
     }
     for (uint32_t from = 0; from < WORLD_SHARDS; from++) {
         for (uint32_t to = 0; to < WORLD_SHARDS; to++) {
@@ -227,30 +251,231 @@ open_shards(struct world *world, uint32_t shard_count)
     world->waiting_count = 0;
 }
 
-void
-world_begin(struct world *world, const struct scenario *scenario, struct random *random, struct op *ops)
+static void
+open_journals(struct world *world, const struct recovery_report *report, const int *files,
+              const uint32_t *crcs)
 {
+    const struct scenario *scenario = world->scenario;
+    for (uint32_t i = 0; i < world->shard_count; i++) {
+        struct journal_settings settings = {
+            .epoch = report->epoch,
+            .segment_bytes = scenario->segment_bytes,
+            .shard = i,
+            .shard_count = world->shard_count,
+            .batch_bytes_max = (uint32_t)scenario->shard.batch_bytes_max,
+            .seal_ms = 1000,
+        };
+        struct journal_host host = {&world->hosts[i], host_write};
+        int failed = journal_open(&world->keepers[i].journal, &settings, &host, files[i], crcs[i]);
+        assert(failed == 0);
+    }
+    struct housekeeper_settings settings = {
+        .epoch = report->epoch,
+        .route_seed = route_seed(world),
+        .segment_bytes = scenario->segment_bytes,
+        .snapshot_bytes = scenario->snapshot_bytes,
+        .shard_count = world->shard_count,
+        .slice_bytes = SNAPSHOT_SLICE_BYTES,
+        .retry_ms = 0,
+    };
+    struct recovered recovered = {report->generation, report->journal_bytes};
+    int failed =
+        housekeeper_open(&world->housekeeper, &world->files, &settings, &recovered, host_told, world);
+    assert(failed == 0);
+}
+
+/* A torn end is nobody's fault, and only where a batch was on its way. */
+static void
+check_report(struct world *world, const struct recovery_report *report)
+{
+    if (report->cut_count > world->in_flight && !rot_active(&world->rot)) {
+        world->broken = "a journal was cut where no batch was on its way";
+    }
+    if (report->snapshot_damaged && !rot_active(&world->rot)) {
+        world->broken = "a snapshot is damaged, and nobody did it";
+    }
+    world->counts.cuts += report->cut_count;
+    world->counts.damaged_snapshots += report->snapshot_damaged;
+    if (world->trace) {
+        printf("  epoch %llu: generation %llu%s, %llu records, %u cuts\n",
+               (unsigned long long)report->epoch, (unsigned long long)report->generation,
+               report->snapshot_damaged ? " (the newest is damaged)" : "",
+               (unsigned long long)report->records, report->cut_count);
+        for (uint32_t i = 0; i < report->cut_count; i++) {
+            printf("  cut %s at %llu: %llu bytes: %s\n", report->cuts[i].file,
+                   (unsigned long long)report->cuts[i].offset, (unsigned long long)report->cuts[i].bytes,
+                   report->cuts[i].text);
+        }
+    }
+}
+
+/* Into these shards. Negative errno as recovery says it. */
+static int
+replay(struct world *world, struct recovery *recovery, uint32_t shard_count,
+       struct journal_fault *ret_fault)
+{
+    uint64_t newest_ms = recovery_report(recovery)->time_newest_ms;
+    world->now_ms = newest_ms > world->now_ms ? newest_ms : world->now_ms;
+    open_shards(world, shard_count);
+    int result = recovery_events(recovery, world->shards, shard_count, ret_fault);
+    uint32_t first = random_below(world->random, shard_count);
+    for (uint32_t i = 0; result == 0 && i < shard_count; i++) {
+        result = recovery_holds(recovery, world->shards, shard_count, (first + i) % shard_count, ret_fault);
+    }
+    for (uint32_t i = 0; result == 0 && i < shard_count; i++) {
+        recovery_settle(recovery, world->shards, shard_count, (first + i) % shard_count);
+    }
+    return result;
+}
+
+/* One start. 0: the shards work; -EAGAIN: it was cut off. */
+static int
+start(struct world *world, uint32_t shard_count, bool cut_off, struct journal_fault *ret_fault)
+{
+    struct recovery *recovery = NULL;
+    int result = recovery_open(&recovery, &world->files, route_seed(world), 1, ret_fault);
+    if (result != 0) {
+        return result;
+    }
+    result = replay(world, recovery, shard_count, ret_fault);
+    if (result != 0) {
+        recovery_close(recovery);
+        return result;
+    }
+    check_report(world, recovery_report(recovery));
+    if (cut_off && random_chance(world->random, 80)) {
+        sim_disk_lose_power_at(world->disk, random_between(world->random, 1, 6 * shard_count + 8));
+    } else if (cut_off) {
+        sim_disk_full(world->disk, true);
+    }
+    int files[WORLD_SHARDS];
+    uint32_t crcs[WORLD_SHARDS];
+    result = recovery_begin(recovery, shard_count, world->scenario->segment_bytes, world->now_ms, files,
+                            crcs, ret_fault);
+    if (result == 0 && sim_disk_lost_power(world->disk)) {
+        world->broken = "a start without a disk";
+    }
+    if (result != 0 && cut_off) {
+        result = -EAGAIN;
+    }
+    if (result == 0) {
+        sim_disk_lose_power_at(world->disk, 0);
+        sim_disk_full(world->disk, false);
+        open_journals(world, recovery_report(recovery), files, crcs);
+    }
+    recovery_close(recovery);
+    return result;
+}
+
+/* Starts until one comes to its end. */
+static void
+start_over(struct world *world, uint32_t shard_count)
+{
+    for (uint32_t i = 0; i < STARTS_MAX; i++) {
+        struct journal_fault fault = {.error = 0};
+        bool cut_off = i + 1 < STARTS_MAX && random_chance(world->random, world->scenario->again_percent);
+        int result = start(world, shard_count, cut_off, &fault);
+        if (result == 0) {
+            return;
+        }
+        if (world->trace) {
+            printf("  no start (%d): %s at %llu: %s\n", result, fault.file,
+                   (unsigned long long)fault.offset, fault.text);
+        }
+        if (result == -ENOMEM && world->scenario->bounded) {
+            world->full = true; /* fewer shards, small bounds: a host refuses such a start */
+            return;
+        }
+        if (result == -EBADMSG && rot_explains(&world->rot, &fault)) {
+            world->counts.refused++;
+            rot_repair(&world->rot, world->disk);
+        } else if (result == -EAGAIN) {
+            world->counts.cut_off++;
+        } else {
+            (void)snprintf(world->broken_text, sizeof world->broken_text,
+                           "the start is refused (%d): %s at %llu: %s", result, fault.file,
+                           (unsigned long long)fault.offset, fault.text);
+            world->broken = world->broken_text;
+            return;
+        }
+        sim_disk_crash(world->disk, random_chance(world->random, 70) ? CRASH_POWER : CRASH_KILL);
+        shard_count =
+            random_chance(world->random, 50) ? shard_count : random_between(world->random, 1, WORLD_SHARDS);
+    }
+}
+
+static void
+stop(struct world *world)
+{
+    sim_disk_lose_power(world->disk);
+    housekeeper_close(world->housekeeper);
+    world->housekeeper = NULL;
+    world->in_flight = 0;
+    for (uint32_t i = 0; i < world->shard_count; i++) {
+        world->in_flight += world->keepers[i].writing;
+    }
+}
+
+static void
+close_journals(struct world *world)
+{
+    for (uint32_t i = 0; i < world->shard_count; i++) {
+        journal_close(world->keepers[i].journal);
+        world->keepers[i].journal = NULL;
+    }
+}
+
+void
+world_begin(struct world *world, const struct scenario *scenario, struct random *random, struct op *ops,
+            bool trace)
+{
+    if (world->housekeeper != NULL) {
+        stop(world);
+        close_journals(world);
+    }
     world->scenario = scenario;
     world->random = random;
     world->ops = ops;
     world->now_ms = scenario->start_ms;
+    world->keep_ms = 0;
     world->steps = 0;
-    world->epoch = 0;
     world->broken = NULL;
     world->full = false;
+    world->died = false;
+    world->trace = trace;
+    world->in_flight = 0;
+    world->scarcity = SCARCE_NOT;
     world->mailbox_max = scenario->refuse_percent > 0 ? random_between(random, 1, 8) : 4096;
     world->refuse_percent = scenario->refuse_percent;
-    for (uint32_t i = 0; i < world->old_count; i++) {
-        free(world->old[i].bytes);
-    }
-    world->old_count = 0;
-    open_shards(world, scenario->shard_count);
+    sim_disk_empty(world->disk, random);
+    world->rot = (struct rot){.bytes = NULL};
+    start_over(world, scenario->shard_count);
 }
 
 uint64_t
 world_now(const struct world *world)
 {
     return world->now_ms;
+}
+
+uint64_t
+world_durable(const struct world *world, uint32_t shard)
+{
+    return world->keepers[shard].durable;
+}
+
+enum scarcity
+world_scarcity(struct world *world)
+{
+    enum scarcity worst = world->scarcity;
+    world->scarcity = SCARCE_NOT;
+    return worst;
+}
+
+const struct world_counts *
+world_counts(const struct world *world)
+{
+    return &world->counts;
 }
 
 uint64_t
@@ -315,10 +540,12 @@ let_answers_leave(struct world *world)
     for (uint32_t i = 0; i < world->waiting_count;) {
         uint32_t op_index = world->waiting[i];
         struct op *op = &world->ops[op_index];
-        if (op->sequence > world->journals[op->shard].durable_sequence && !world->scenario->memory_mode) {
+        bool early = op->sequence > world->keepers[op->shard].durable;
+        if (early && !world->scenario->memory_mode) {
             i++;
             continue;
         }
+        op->early = early;
         world->waiting[i] = world->waiting[--world->waiting_count];
         any = true;
         if (op->rows_seen > 0) {
@@ -370,39 +597,150 @@ deliver_any(struct world *world, bool also_paused)
     return false;
 }
 
+/* What the loop does each tick for its journal: segments come and go, and the shard hears of scarcity. */
+static bool
+tend(struct world *world, uint32_t index)
+{
+    struct journal *journal = world->keepers[index].journal;
+    bool moved = false;
+    uint32_t segment = journal_segment_wanted(journal);
+    if (segment != UINT32_MAX) {
+        (void)housekeeper_want(world->housekeeper, index, segment);
+    }
+    int file = housekeeper_made(world->housekeeper, index, &segment);
+    if (file >= 0) {
+        journal_segment_give(journal, segment, file);
+        moved = true;
+    }
+    while ((file = journal_closed_file(journal)) >= 0) {
+        (void)world->files.close(world->files.context,
+                                 file); /* every byte of it was durable when it ended */
+    }
+    enum scarcity scarcity = SCARCE_NOT;
+    if (housekeeper_scarce(world->housekeeper)) {
+        bool nothing_left =
+            journal_room(journal) < 2 * batch_size((uint32_t)world->scenario->shard.batch_bytes_max);
+        scarcity = nothing_left ? SCARCE_ALL : SCARCE_NEW;
+    }
+    shard_scarce(world->shards[index], scarcity);
+    world->scarcity = scarcity > world->scarcity ? scarcity : world->scarcity;
+    return moved;
+}
+
+/* What was written is durable now: the shard hears of it. */
+static void
+note_durable(struct world *world, uint32_t index)
+{
+    struct record_keeper *keeper = &world->keepers[index];
+    uint64_t durable = journal_durable(keeper->journal);
+    assert(durable >= keeper->durable);
+    housekeeper_durable(world->housekeeper, index, durable, journal_bytes(keeper->journal));
+    if (durable > keeper->durable) {
+        keeper->durable = durable;
+        shard_time(world->shards[index], world->now_ms);
+        shard_durable(world->shards[index], durable);
+    }
+}
+
 static bool
 take_batch(struct world *world, uint32_t index)
 {
-    struct journal *journal = &world->journals[index];
-    if (journal->batch_count == BATCHES_MAX) {
-        return false;
+    struct record_keeper *keeper = &world->keepers[index];
+    bool moved = tend(world, index);
+    if (journal_busy(keeper->journal)) {
+        return moved;
     }
     shard_time(world->shards[index], world->now_ms);
     struct shard_batch batch = shard_batch(world->shards[index]);
-    if (batch.size == 0) {
-        return false;
+    if (batch.size > 0) {
+        journal_append(keeper->journal, batch.data, batch.size, batch.record_count, batch.sequence_first,
+                       batch.sequence_last, batch.events, world->now_ms);
+        note_durable(world, index);
+        return true;
     }
-    journal_append(journal, batch.data, batch.size);
-    journal->batches[journal->batch_count].end = journal->size;
-    journal->batches[journal->batch_count].sequence = batch.sequence_last;
-    journal->batch_count++;
-    return true;
+    if (journal_seal_ms(keeper->journal) <= world->now_ms) {
+        journal_seal(keeper->journal, world->now_ms);
+        return true;
+    }
+    return moved;
+}
+
+/* The write has failed, or was short: the process ends with the cause, and nothing of it was answered. */
+static void
+fail_write(struct world *world, uint32_t index)
+{
+    struct record_keeper *keeper = &world->keepers[index];
+    int32_t result = random_chance(world->random, 50)
+                         ? -EIO
+                         : (int32_t)(random_below(world->random, keeper->size / DISK_SECTOR) * DISK_SECTOR);
+    if (world->trace) {
+        printf("  shard %u: a batch's write ends with %d\n", index, result);
+    }
+    int failed = journal_written(keeper->journal, result);
+    if (failed >= 0) {
+        world->broken = "a write that failed is taken for good";
+    }
+    note_durable(world, index);
+    (void)let_answers_leave(world);
+    world->died = true;
 }
 
 static bool
 end_write(struct world *world, uint32_t index)
 {
-    struct journal *journal = &world->journals[index];
-    if (journal->batch_count == 0) {
+    struct record_keeper *keeper = &world->keepers[index];
+    if (!keeper->writing) {
         return false;
     }
-    journal->durable_size = journal->batches[0].end;
-    journal->durable_sequence = journal->batches[0].sequence;
-    journal->batch_count--;
-    memmove(&journal->batches[0], &journal->batches[1], journal->batch_count * sizeof journal->batches[0]);
-    shard_time(world->shards[index], world->now_ms);
-    shard_durable(world->shards[index], journal->durable_sequence);
+    sim_disk_end(world->disk, keeper->file);
+    keeper->writing = false;
+    int failed = journal_written(keeper->journal, (int32_t)keeper->size);
+    assert(failed == 0);
+    note_durable(world, index);
+    (void)tend(world, index);
     return true;
+}
+
+/* The next slice of a snapshot, if one is being written and there is room for it. */
+static bool
+tell_slice(struct world *world, uint32_t index)
+{
+    struct record_keeper *keeper = &world->keepers[index];
+    struct shard *shard = world->shards[index];
+    shard_time(shard, world->now_ms);
+    uint64_t generation = housekeeper_generation(world->housekeeper, index);
+    if (generation != 0 && !keeper->telling) {
+        struct journal_position position = journal_position(keeper->journal);
+        housekeeper_begun(world->housekeeper, index, &position);
+        shard_snapshot_begin(shard, generation);
+        keeper->telling = true;
+        return true;
+    }
+    if (!keeper->telling) {
+        return false;
+    }
+    uint8_t *records = housekeeper_slice(world->housekeeper, index);
+    if (records == NULL) {
+        return false;
+    }
+    uint32_t count = 0;
+    bool last = false;
+    uint32_t size = shard_snapshot_slice(shard, records, world->scenario->slice_bytes, &count, &last);
+    if (size > 0 || last) {
+        housekeeper_sliced(world->housekeeper, index, size, count, shard_sequence(shard), world->now_ms,
+                           last);
+        keeper->telling = !last;
+        return true;
+    }
+    return false;
+}
+
+/* Its clock goes on by itself, so that what it tries again is tried again also while the world's stands. */
+static bool
+keep_house(struct world *world)
+{
+    world->keep_ms = world->keep_ms < world->now_ms ? world->now_ms : world->keep_ms + 1;
+    return housekeeper_step(world->housekeeper, world->keep_ms);
 }
 
 static bool
@@ -412,28 +750,51 @@ sweep(struct world *world, uint32_t index)
     return shard_expire(world->shards[index]);
 }
 
+/* The thing that happens is one of a shard: a batch is taken, a write ends, a slice is told, a sweep runs.
+ */
+static void
+step_shard(struct world *world, uint32_t shard, uint32_t draw, bool may_fail)
+{
+    const struct scenario *scenario = world->scenario;
+    if (draw < scenario->write_weight) {
+        (void)take_batch(world, shard);
+    } else if (draw < 2 * scenario->write_weight) {
+        if (may_fail && world->keepers[shard].writing && random_chance(world->random, 10)) {
+            fail_write(world, shard);
+            return;
+        }
+        (void)end_write(world, shard);
+    } else if (draw < 2 * scenario->write_weight + 2) {
+        (void)tell_slice(world, shard);
+    } else {
+        (void)sweep(world, shard);
+    }
+}
+
 void
-world_step(struct world *world)
+world_step(struct world *world, bool may_fail)
 {
     const struct scenario *scenario = world->scenario;
     world->steps++;
     uint32_t shard = random_below(world->random, world->shard_count);
-    uint32_t weights = scenario->deliver_weight + 2 * scenario->write_weight + 2;
+    uint32_t weights = scenario->deliver_weight + scenario->keep_weight + 2 * scenario->write_weight + 4;
     uint32_t draw = random_below(world->random, weights);
     if (scenario->pause_percent > 0 && random_chance(world->random, scenario->pause_percent)) {
         world->paused[shard] = !world->paused[shard];
     }
+    if (scenario->full_percent > 0 && random_chance(world->random, scenario->full_percent)) {
+        sim_disk_full(world->disk, !sim_disk_is_full(world->disk));
+    }
     if (draw < scenario->deliver_weight) {
         (void)deliver_any(world, false);
+    } else if (draw < scenario->deliver_weight + scenario->keep_weight) {
+        (void)keep_house(world);
     } else if (!world->paused[shard]) {
-        draw -= scenario->deliver_weight;
-        if (draw < scenario->write_weight) {
-            (void)take_batch(world, shard);
-        } else if (draw < 2 * scenario->write_weight) {
-            (void)end_write(world, shard);
-        } else {
-            (void)sweep(world, shard);
-        }
+        step_shard(world, shard, draw - scenario->deliver_weight - scenario->keep_weight, may_fail);
+    }
+    world->died = world->died || sim_disk_lost_power(world->disk);
+    if (world->died) {
+        return;
     }
     (void)let_answers_leave(world);
     if (world->steps % scenario->check_every == 0) {
@@ -441,20 +802,48 @@ world_step(struct world *world)
     }
 }
 
+/* The disk has room again, and the housekeeper has noticed. */
+static void
+end_scarcity(struct world *world)
+{
+    sim_disk_full(world->disk, false);
+    for (uint32_t i = 0; i < 1000 && housekeeper_scarce(world->housekeeper); i++) {
+        (void)keep_house(world);
+    }
+    assert(!housekeeper_scarce(world->housekeeper));
+}
+
 bool
 world_quiesce(struct world *world, bool with_sweep)
 {
     uint32_t idle = 0;
+    uint32_t snapshot_steps = random_chance(world->random, 50) ? random_below(world->random, 60) : 0;
+    if (with_sweep) {
+        end_scarcity(world);
+    }
     for (uint32_t i = 0; i < QUIESCE_STEPS_MAX; i++) {
         bool moved = deliver_any(world, true);
+        bool wanting = false;
         for (uint32_t s = 0; s < world->shard_count; s++) {
             world->paused[s] = false;
             moved |= take_batch(world, s);
             moved |= end_write(world, s);
+            wanting |= journal_busy(world->keepers[s].journal) && !world->keepers[s].writing;
+            if (snapshot_steps > 0) {
+                moved |= tell_slice(world, s);
+            }
             bool due = with_sweep && shard_next_expiry_ms(world->shards[s]) <= world->now_ms;
             if (due || shard_backlogged(world->shards[s])) {
                 moved |= sweep(world, s) || shard_backlogged(world->shards[s]) || due;
             }
+        }
+        if (wanting || snapshot_steps > 0) {
+            bool kept = keep_house(world);
+            moved |= wanting || kept;
+            snapshot_steps -= snapshot_steps > 0;
+        }
+        if (wanting && housekeeper_scarce(world->housekeeper)) {
+            end_scarcity(world);
         }
         moved |= let_answers_leave(world);
         world->steps++;
@@ -468,82 +857,57 @@ world_quiesce(struct world *world, bool with_sweep)
 
 /* ---- crash ------------------------------------------------------------------------------------ */
 
-/* The durable part and some of the whole records behind it. */
-static size_t
-surviving_size(struct world *world, const struct journal *journal)
+void
+world_threaten(struct world *world, uint32_t calls)
 {
-    size_t size = journal->durable_size;
-    uint32_t chance = random_below(world->random, 101);
-    while (size < journal->size && random_chance(world->random, chance)) {
-        uint32_t record_size = 0;
-        memcpy(&record_size, journal->bytes + size, sizeof record_size);
-        assert(record_size >= 8);
-        assert(size + record_size <= journal->size);
-        size += record_size;
-    }
-    return size;
+    sim_disk_lose_power_at(world->disk, calls);
 }
 
-static void
-keep_journal(struct world *world, uint32_t index)
+bool
+world_died(const struct world *world)
 {
-    struct journal *journal = &world->journals[index];
-    if (random_chance(world->random, 50)) {
-        (void)take_batch(world, index);
-    }
-    size_t size = surviving_size(world, journal);
-    if (size == 0) {
-        return;
-    }
-    if (world->old_count == world->old_reserved) {
-        world->old_reserved = world->old_reserved * 2 + 16;
-        world->old = realloc(world->old, world->old_reserved * sizeof world->old[0]);
-        assert(world->old != NULL);
-    }
-    struct old_journal *old = &world->old[world->old_count++];
-    old->bytes = malloc(size);
-    assert(old->bytes != NULL);
-    memcpy(old->bytes, journal->bytes, size);
-    old->size = size;
-    old->epoch = world->epoch;
+    return world->died;
 }
 
-static void
-replay(struct world *world, enum replay_pass pass)
+bool
+world_writing(const struct world *world)
 {
-    for (uint32_t i = 0; i < world->old_count; i++) {
-        bool sound =
-            shard_replay(world->shards, world->shard_count, pass, world->old[i].bytes, world->old[i].size);
-        if (!sound && world->scenario->bounded) {
-            world->full = true; /* fewer shards, small bounds: a host refuses such a start */
-        } else if (!sound) {
-            world->broken = "a record that replay does not take";
-        }
+    bool writing = false;
+    for (uint32_t i = 0; i < world->shard_count; i++) {
+        writing |= world->keepers[i].writing;
     }
+    return writing;
 }
 
 void
 world_crash(struct world *world, uint32_t shard_count)
 {
+    const struct scenario *scenario = world->scenario;
     world->steps++;
-    uint32_t first = world->old_count;
-    for (uint32_t i = 0; i < world->shard_count; i++) {
-        keep_journal(world, i);
+    bool power = sim_disk_lost_power(world->disk) || random_chance(world->random, scenario->power_percent);
+    stop(world);
+    sim_disk_crash(world->disk, power ? CRASH_POWER : CRASH_KILL);
+    close_journals(world);
+    world->died = false;
+    world->scarcity = SCARCE_NOT;
+    world->counts.crashes++;
+    world->counts.in_flight += world->in_flight > 0;
+    if (world->trace) {
+        printf("%s, %u batches on their way, then %u shards\n", power ? "power loss" : "kill",
+               world->in_flight, shard_count);
     }
-    /* journals of one start come in any order */
-    for (uint32_t i = first; i + 1 < world->old_count; i++) {
-        uint32_t other = random_between(world->random, i, world->old_count - 1);
-        struct old_journal swap = world->old[i];
-        world->old[i] = world->old[other];
-        world->old[other] = swap;
+    if (!rot_active(&world->rot) && random_chance(world->random, scenario->rot_percent)) {
+        rot_begin(&world->rot, world->disk, world->random);
+        world->counts.rotten += rot_active(&world->rot);
+        if (world->trace && rot_active(&world->rot)) {
+            printf("  rot: %s at %llu\n", world->rot.name,
+                   (unsigned long long)world->rot.patches[0].offset);
+        }
     }
-    open_shards(world, shard_count);
-    replay(world, REPLAY_EVENTS);
-    replay(world, REPLAY_HOLDS);
-    if (world->full) {
+    start_over(world, shard_count);
+    if (world->full || world->broken != NULL) {
         return;
     }
-    shard_replay_done(world->shards, world->shard_count);
     world_check(world, true);
 }
 
