@@ -60,6 +60,16 @@ memory_reserve(size_t size, bool touched)
     return memory;
 }
 
+static void
+host_push(void *context, uint64_t watch, const struct reply *reply, uint64_t sequence)
+{
+    (void)context;
+    (void)watch;
+    (void)reply;
+    (void)sequence;
+    assert(false); /* nobody watches a token */
+}
+
 void
 stage_open(struct stage *stage, uint32_t shard_count, uint32_t holds_max, uint64_t seats_max, bool touched)
 {
@@ -75,6 +85,8 @@ stage_open(struct stage *stage, uint32_t shard_count, uint32_t holds_max, uint64
             .holds_max = holds_max,
             .users_max = holds_max,
             .events_max = 64,
+            .tokens_max = 64,
+            .watchers_max = 64,
             .operations_max = 4096,
             .seats_max = seats_max,
             .event_bytes_max = 64u << 20,
@@ -84,7 +96,7 @@ stage_open(struct stage *stage, uint32_t shard_count, uint32_t holds_max, uint64
             .key_ms = 1,
             .expire_batch = 1024,
         };
-        struct shard_host host = {.context = at, .send = host_send, .reply = host_reply};
+        struct shard_host host = {.context = at, .send = host_send, .reply = host_reply, .push = host_push};
         at->stage = stage;
         at->index = i;
         at->now_ms = STAGE_EPOCH_MS;

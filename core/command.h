@@ -153,6 +153,7 @@ struct token_view {
     uint64_t eta_ms;      /* waiting: until it is likely to be active */
     uint64_t poll_ms;     /* waiting: ask again after so long */
     uint64_t deadline_ms; /* active; else 0 */
+    struct bytes pass;    /* empty; the host's place for the pass of an active one */
 };
 
 struct unit_counts {

@@ -115,6 +115,7 @@ canon_change(struct canon *canon, const struct event_change *change)
     canon_number(canon, change->has_status ? 1 + (uint64_t)change->status : 0);
     canon_number(canon, change->has_hold_seconds ? 1 + (uint64_t)change->hold_seconds : 0);
     canon_number(canon, change->has_units_per_user_max ? 1 + (uint64_t)change->units_per_user_max : 0);
+    canon_number(canon, change->has_queue_active_max ? 1 + (uint64_t)change->queue_active_max : 0);
     for (uint32_t i = 0; i < change->pool_count; i++) {
         canon_add(canon, change->pools[i].name.data, change->pools[i].name.size);
         canon_number(canon, change->pools[i].quantity);
@@ -143,8 +144,12 @@ command_fingerprint(const struct shard *shard, const struct command *c)
         canon_add(&canon, &c->hold, sizeof c->hold);
         break;
     case COMMAND_EVENT_CREATE: {
-        struct key_hash settings = hash_of(shard, c->settings, c->settings->size);
-        canon_add(&canon, &settings, sizeof settings);
+        /* the lottery's seed is drawn anew for each request */
+        struct event_settings fixed = *c->settings;
+        memset(fixed.lottery_seed, 0, sizeof fixed.lottery_seed);
+        struct key_hash rest = hash_of(shard, c->settings + 1, c->settings->size - sizeof fixed);
+        canon_add(&canon, &fixed, sizeof fixed);
+        canon_add(&canon, &rest, sizeof rest);
         break;
     }
     case COMMAND_EVENT_SET:

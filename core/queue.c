@@ -280,6 +280,7 @@ watcher_remove(struct shard *shard, uint32_t slot)
     *link = watcher->next;
     if (watcher->kind == WATCH_ONCE)
         wheel_remove(&shard->queues.watcher_wheel, slot);
+    shard->queues.owed_count -= watcher->owed;
     watcher->kind = 0;
     slab_give(&shard->queues.watchers, slot);
 }
@@ -324,8 +325,12 @@ watcher_push(struct shard *shard, uint32_t slot)
 {
     struct watcher *watcher = watcher_at(shard, slot);
     struct reply *reply = token_reply(shard, watcher->token, COMMAND_QUEUE_WATCH, false);
+    bool told = push_send(shard, watcher->shard, watcher->tag, reply);
+    shard->queues.owed_count += (uint32_t)!told - (uint32_t)watcher->owed;
+    watcher->owed = !told;
     watcher->told_position = reply->token.position;
-    push_send(shard, watcher->shard, watcher->tag, reply);
+    if (told && reply->token.state > TOKEN_ACTIVE)
+        watcher_remove(shard, slot); /* there is nothing more to tell, and the host knows */
 }
 
 /* The token's state has changed, for all to see: who waits for it hears of it. */
@@ -839,7 +844,7 @@ command_queue_get(struct shard *shard, const struct origin *origin, const struct
     uint32_t slot = token_for(shard, origin, c);
     if (slot == SLAB_NONE)
         return;
-    if (c->wait_ms > 0 && state_now(shard, token_at(shard, slot)) == TOKEN_WAITING) {
+    if (c->wait_ms > 0 && !shard->queues.polls_ended && state_now(shard, token_at(shard, slot)) == TOKEN_WAITING) {
         if (!watcher_add(shard, slot, WATCH_ONCE, origin, c->type, false, c->wait_ms))
             reply_status(shard, origin, c->type, STATUS_BUSY);
         return;
@@ -869,6 +874,10 @@ command_queue_watch(struct shard *shard, const struct origin *origin, const stru
     uint32_t slot = token_for(shard, origin, c);
     if (slot == SLAB_NONE)
         return;
+    if (state_now(shard, token_at(shard, slot)) > TOKEN_ACTIVE) {
+        answer_now_or_later(shard, origin, slot, c->type, false);
+        return;
+    }
     struct origin watch = {origin->shard, c->watch, SLAB_NONE};
     if (!watcher_add(shard, slot, WATCH_PUSH, &watch, c->type, false, 0)) {
         reply_status(shard, origin, c->type, STATUS_BUSY);
@@ -876,7 +885,7 @@ command_queue_watch(struct shard *shard, const struct origin *origin, const stru
     }
     struct reply *reply = token_reply(shard, slot, c->type, false);
     watcher_at(shard, token_at(shard, slot)->watchers)->told_position = reply->token.position;
-    token_answer(shard, origin, slot, c->type, false);
+    answer_now_or_later(shard, origin, slot, c->type, false);
 }
 
 void
@@ -892,7 +901,13 @@ command_queue_unwatch(struct shard *shard, const struct origin *origin, const st
         if (watcher->kind == WATCH_PUSH && watcher->tag == c->watch && watcher->shard == origin->shard)
             watcher_remove(shard, at);
     }
-    token_answer(shard, origin, slot, c->type, false);
+    answer_now_or_later(shard, origin, slot, c->type, false);
+}
+
+void
+shard_polls_end(struct shard *shard)
+{
+    shard->queues.polls_ended = true;
 }
 
 /* ---- the sweep ---- */
@@ -930,10 +945,20 @@ sweep_watchers(struct shard *shard)
         if (queues->watch_cursor >= queues->watchers.fresh)
             queues->watch_cursor = 0;
         struct watcher *watcher = watcher_at(shard, queues->watch_cursor++);
-        if (watcher->kind != WATCH_PUSH || watcher->told_position == 0 ||
-            !message_room(shard, watcher->shard))
+        if (watcher->kind == 0 || !message_room(shard, watcher->shard))
             continue;
         const struct token *token = token_at(shard, watcher->token);
+        if (watcher->kind == WATCH_ONCE) {
+            if (queues->polls_ended && !undecided(token))
+                watcher_answer(shard, queues->watch_cursor - 1);
+            continue;
+        }
+        if (watcher->owed) {
+            watcher_push(shard, queues->watch_cursor - 1);
+            continue;
+        }
+        if (watcher->told_position == 0)
+            continue;
         if (token->state != TOKEN_WAITING)
             continue;
         uint64_t rank = rank_tree_rank(&queue_of(shard, token)->waiting, place_of(shard), watcher->token);
@@ -1020,14 +1045,16 @@ forget_old(struct shard *shard)
 bool
 queues_sweep(struct shard *shard)
 {
-    if (shard->queues.first == SLAB_NONE)
+    const struct queues *queues = &shard->queues;
+    if (queues->first == SLAB_NONE)
         return false;
     sweep_tokens(shard);
     sweep_watchers(shard);
     sweep_queues(shard);
     forget_old(shard);
     bool more = sweep_timers(shard);
-    return sweep_closed(shard) || more || shard->queues.kicked || queues_next_ms(shard) <= shard->now_ms;
+    more |= queues->owed_count > 0 || (queues->polls_ended && queues->watcher_wheel.count > 0);
+    return sweep_closed(shard) || more || queues->kicked || queues_next_ms(shard) <= shard->now_ms;
 }
 
 uint64_t
@@ -1050,6 +1077,7 @@ queues_check(const struct shard *shard)
     uint32_t ended = 0;
     uint32_t slots = 0;
     uint32_t timed = 0;
+    uint32_t owed = 0;
     slab_check(&queues->tokens);
     slab_check(&queues->token_names);
     slab_check(&queues->watchers);
@@ -1069,9 +1097,12 @@ queues_check(const struct shard *shard)
         assert((token->state == TOKEN_WAITING) == (token->rank.size > 0));
         assert(token->state != TOKEN_ACTIVE || (token->flags & TOKEN_SLOT) != 0);
         assert(token_find(shard, &token->id) == slot);
-        for (uint32_t at = token->watchers; at != SLAB_NONE; at = watcher_at(shard, at)->next)
+        for (uint32_t at = token->watchers; at != SLAB_NONE; at = watcher_at(shard, at)->next) {
             assert(watcher_at(shard, at)->token == slot);
+            owed += watcher_at(shard, at)->owed;
+        }
     }
+    assert(owed == queues->owed_count);
     assert(waiting == queues->waiting_count);
     assert(active == queues->active_count);
     assert(ended == queues->ended_count);

@@ -71,7 +71,7 @@ struct watcher {
     uint8_t kind;
     uint8_t command;
     bool created;
-    uint8_t zero;
+    bool owed; /* PUSH: news that found no room: the walk over watchers tells it */
 };
 
 /* Of an event with a queue, at its owner. */
@@ -97,6 +97,8 @@ struct queues {
     struct slab watchers;
     struct expiry_wheel watcher_wheel;
     uint32_t watch_cursor; /* of the walk over watchers */
+    uint32_t owed_count;
+    bool polls_ended; /* the host stops: nobody is kept waiting for a change */
     uint32_t first;        /* event with a queue of this shard */
     uint32_t timer_cursor; /* after a start: tokens get their timers from here on; SLAB_NONE: all have */
     uint32_t

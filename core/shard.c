@@ -307,21 +307,26 @@ reply_send_packed(struct shard *shard, const struct origin *origin, const uint8_
     message_send(shard, origin->shard, message, reply_message_size(message));
 }
 
-void
+bool
 push_send(struct shard *shard, uint32_t to, uint64_t watch, const struct reply *reply)
 {
     uint64_t sequence = shard->sequence > shard->durable ? shard->sequence : 0;
     if (to == shard->settings.shard_index) {
         shard->host.push(shard->host.context, watch, reply, sequence);
-        return;
+        return true;
     }
     if (!message_room(shard, to))
-        return; /* the walk over watchers comes by again */
+        return false;
     struct origin origin = {to, watch, SLAB_NONE};
     uint32_t size = reply_message(shard, &origin, reply);
     shard->out.header.type = MESSAGE_PUSH;
+    if (sequence == 0) {
+        message_send(shard, to, &shard->out, size);
+        return true;
+    }
     shard->out.header.size = size;
     outbox_add(shard, to, &shard->out, size, sequence);
+    return true;
 }
 
 void

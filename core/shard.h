@@ -99,6 +99,9 @@ struct shard_batch shard_batch(struct shard *shard);
 /* All records up to `sequence` are on disk. */
 void shard_durable(struct shard *shard, uint64_t sequence);
 
+/* The host stops: long polls are answered soon, and new ones at once. */
+void shard_polls_end(struct shard *shard);
+
 /* True where some message waits for room: the host should call shard_expire() soon. */
 bool shard_backlogged(const struct shard *shard);
 

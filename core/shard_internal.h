@@ -824,7 +824,7 @@ uint64_t record_key(struct shard *shard, const struct operation *op, const struc
 uint64_t record_parts(struct shard *shard, enum record_type type, const struct bytes *parts,
                       uint32_t count);
 /* A view to a watcher at some shard's connection. */
-void push_send(struct shard *shard, uint32_t to, uint64_t watch, const struct reply *reply);
+bool push_send(struct shard *shard, uint32_t to, uint64_t watch, const struct reply *reply);
 
 /* -- operator_key.c -- */
 bool operator_keyed(const struct command *command);

@@ -28,6 +28,9 @@ struct output {
 };
 #define OUTPUT_GROW_MAX 2048
 
+/* The longest pass of a token that an encoder is given. */
+#define TOKEN_PASS_SIZE_MAX 512
+
 /* What a framing call remembers between calls with more and more of the same bytes. Zero it for a new
  * request (and after each frame taken). */
 struct frame {
@@ -108,6 +111,7 @@ struct request {
     struct command command;         /* views into the frame's bytes, or into scratch */
     struct request_error error;
     struct bytes argument;
+    struct bytes pass;              /* HOLD: the pass that came with it; data NULL: none */
     uint8_t resp_version;
 };
 
@@ -154,6 +158,9 @@ void resp_encode(struct output *output, const struct reply_context *context, con
                  uint64_t now_ms);
 void resp_encode_error(struct output *output, const struct request_error *error);
 void resp_encode_list_begin(struct output *output, const struct reply_context *context, uint32_t count);
+
+/* News of a token that is watched: a push message, in RESP3. */
+void resp_encode_push(struct output *output, const struct token_view *token);
 
 /* The answer to COMMAND and its subcommands. argument: of the request, while the frame's bytes stand. */
 void resp_encode_command_table(struct output *output, const struct reply_context *context,

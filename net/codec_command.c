@@ -16,7 +16,6 @@ static const char expected_id[] = "1 to 64 characters of A-Z a-z 0-9 . _ : @ -";
 static const char expected_name[] = "1 to 16 characters of A-Z a-z 0-9 . _ @ -";
 static const char expected_uuid[] = "a UUIDv7 of 36 characters";
 static const char expected_seconds[] = "a whole number from 1 to 2592000";
-const char expected_queue[] = "no queue: the waiting room is not built yet";
 const char expected_key[] = "an idempotency key of 1 to 255 bytes";
 const char expected_integer[] = "a whole number";
 
@@ -43,6 +42,24 @@ command_hold_id(struct command *command, struct bytes id, const char **ret_expec
 {
     *ret_expected = expected_uuid;
     return uuid_parse(id, &command->hold) ? NULL : "hold";
+}
+
+const char *
+command_token(struct command *command, struct bytes id, const char **ret_expected)
+{
+    *ret_expected = expected_uuid;
+    return uuid_parse(id, &command->hold) ? NULL : "token";
+}
+
+const char *
+command_wait(struct command *command, struct bytes text, const char **ret_expected)
+{
+    int64_t wait_ms;
+    *ret_expected = "a whole number from 0 to 30000";
+    if (!integer_parse(text, &wait_ms) || wait_ms < 0 || wait_ms > POLL_MS_MAX)
+        return "wait_ms";
+    command->wait_ms = (uint32_t)wait_ms;
+    return NULL;
 }
 
 const char *
@@ -238,6 +255,17 @@ change_units_per_user_max(struct event_change *change, int64_t units, const char
 }
 
 const char *
+change_queue_active_max(struct event_change *change, int64_t active_max, const char **ret_expected)
+{
+    *ret_expected = "a whole number from 1 to 1000000000";
+    if (active_max < 1 || active_max > QUEUE_ACTIVE_MAX)
+        return "queue.active_max";
+    change->has_queue_active_max = true;
+    change->queue_active_max = (uint32_t)active_max;
+    return NULL;
+}
+
+const char *
 change_pool(struct event_change *change, char *names, struct bytes name, int64_t capacity,
             const char **ret_expected)
 {
@@ -270,7 +298,7 @@ change_end(const struct event_change *change, const char **ret_expected)
 {
     *ret_expected = "at least one field to change";
     bool any = change->has_status || change->has_hold_seconds || change->has_units_per_user_max ||
-               change->pool_count > 0;
+               change->has_queue_active_max || change->pool_count > 0;
     return any ? NULL : "status";
 }
 
@@ -280,6 +308,7 @@ request_command(struct request *request, enum command_type type)
     /* A kilobyte of seats and pools behind stays as it is: the counts say that none of it is there. */
     memset(&request->command, 0, offsetof(struct command, seats));
     request->kind = REQUEST_COMMAND;
+    request->pass = (struct bytes){NULL, 0};
     request->command.type = type;
     request->reply_context.command = (uint8_t)type;
 }

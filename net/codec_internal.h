@@ -53,6 +53,9 @@ char *put_rfc3339(char *at, uint64_t ms);
 /* 29 bytes: Tue, 01 Dec 2026 10:00:00 GMT, RFC 9110's IMF-fixdate. */
 char *put_http_date(char *at, uint64_t ms);
 
+/* 64 bytes: the SHA-256 of an event's lottery seed, in hexadecimal digits. */
+char *put_lottery_commitment(char *at, const struct event_settings *settings);
+
 /* Decimal, no sign but a minus, no leading zero: the only text of its number. */
 bool integer_parse(struct bytes text, int64_t *ret_value);
 bool rfc3339_parse(struct bytes text, int64_t *ret_ms);
@@ -76,6 +79,7 @@ const char *status_text(enum status status);
 const char *command_event(struct command *command, struct bytes id, const char **ret_expected);
 const char *command_user(struct command *command, struct bytes id, const char **ret_expected);
 const char *command_hold_id(struct command *command, struct bytes id, const char **ret_expected);
+const char *command_token(struct command *command, struct bytes id, const char **ret_expected);
 const char *command_replaces(struct command *command, struct bytes id, const char **ret_expected);
 const char *command_section(struct command *command, struct bytes name, const char **ret_expected);
 const char *command_seat(struct command *command, struct bytes text, const char **ret_expected);
@@ -86,6 +90,8 @@ const char *command_best(struct command *command, struct bytes section, int64_t 
 /* field: "hold_seconds" or "seconds" */
 const char *command_seconds(struct command *command, int64_t seconds, const char *field,
                             const char **ret_expected);
+/* QUEUE GET's wait: decimal text */
+const char *command_wait(struct command *command, struct bytes text, const char **ret_expected);
 const char *command_payment_ref(struct command *command, struct bytes text, const char **ret_expected);
 /* A HOLD is complete: it wants something, and not too much. */
 const char *command_hold_end(struct command *command, const char **ret_expected);
@@ -94,12 +100,13 @@ const char *change_status(struct event_change *change, struct bytes word, const 
 const char *change_hold_seconds(struct event_change *change, int64_t seconds, const char **ret_expected);
 const char *change_units_per_user_max(struct event_change *change, int64_t units,
                                       const char **ret_expected);
+const char *change_queue_active_max(struct event_change *change, int64_t active_max,
+                                    const char **ret_expected);
 /* names: at least NAME_SIZE_MAX * POOLS_MAX bytes that live as long as the change */
 const char *change_pool(struct event_change *change, char *names, struct bytes name, int64_t capacity,
                         const char **ret_expected);
 const char *change_end(const struct event_change *change, const char **ret_expected);
 
-extern const char expected_queue[];
 extern const char expected_key[];
 extern const char expected_integer[];
 

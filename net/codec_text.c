@@ -10,6 +10,7 @@
 #include "net/codec_internal.h"
 
 #include <assert.h>
+#include <nettle/sha2.h>
 
 void
 output_put(struct output *output, const char *data, size_t size)
@@ -53,6 +54,17 @@ put_unsigned(char *at, uint64_t value)
         *--first = (char)('0' + value);
     }
     return put_bytes(at, first, (size_t)(text + sizeof text - first));
+}
+
+char *
+put_lottery_commitment(char *at, const struct event_settings *settings)
+{
+    struct sha256_ctx sha;
+    uint8_t digest[SHA256_DIGEST_SIZE];
+    sha256_init(&sha);
+    sha256_update(&sha, sizeof settings->lottery_seed, settings->lottery_seed);
+    sha256_digest(&sha, sizeof digest, digest);
+    return put_hex(at, digest, sizeof digest);
 }
 
 char *

@@ -137,6 +137,7 @@ take_slot(struct loop *loop)
     conn->generation = generation;
     conn->request_first = NONE;
     conn->request_last = NONE;
+    conn->watch_first = NONE;
     loop->conn_count++;
     return conn;
 }
@@ -220,7 +221,9 @@ free_slot(struct loop *loop, uint32_t index)
     assert(conn->dead);
     assert(!conn->receiving && !conn->sending);
     requests_forget(loop, index);
+    watches_end(loop, index);
     conn_input_free(loop, conn);
+    output_free(loop, &conn->held);
     output_free(loop, &conn->leaving);
     output_free(loop, &conn->filling);
     for (enum timer timer = 0; timer < TIMER_COUNT; timer++)
@@ -429,6 +432,66 @@ conn_output_end(struct loop *loop, uint32_t index, struct output *output, uint64
     if (buffer->data != NULL)
         buffer->size = (size_t)(output->data - buffer->data);
     conn_touch(loop, index);
+}
+
+static bool
+answers_in_pieces(const struct loop *loop, const struct conn *conn)
+{
+    return conn->alone && loop->pendings[conn->request_first].streaming;
+}
+
+void
+conn_push_begin(struct loop *loop, uint32_t index, struct output *ret_output)
+{
+    struct conn *conn = &loop->conns[index];
+    if (answers_in_pieces(loop, conn))
+        output_begin(loop, &conn->held, ret_output);
+    else
+        conn_output_begin(loop, index, ret_output);
+}
+
+void
+conn_push_end(struct loop *loop, uint32_t index, struct output *output, uint64_t sequence)
+{
+    struct conn *conn = &loop->conns[index];
+    if (!answers_in_pieces(loop, conn)) {
+        conn_output_end(loop, index, output, sequence);
+    } else if (output->failed) {
+        conn->failed = true;
+        conn_kill(loop, index);
+    } else {
+        conn->held.size = (size_t)(output->data - conn->held.data);
+        if (sequence > conn->held_sequence)
+            conn->held_sequence = sequence;
+    }
+    /* Nobody reads them: answers stop by themselves then (request.c), these do not. */
+    if (conn_unsent(conn) + conn->held.size > 2 * loop->output_bytes_max)
+        conn_kill(loop, index);
+}
+
+void
+conn_push_held(struct loop *loop, uint32_t index)
+{
+    struct conn *conn = &loop->conns[index];
+    struct output output;
+    if (conn->held.size == 0 || conn->dead)
+        return;
+    assert(!answers_in_pieces(loop, conn));
+    conn_output_begin(loop, index, &output);
+    for (size_t from = 0; from < conn->held.size && !output.failed;) {
+        size_t size = conn->held.size - from;
+        if (size > OUTPUT_GROW_MAX)
+            size = OUTPUT_GROW_MAX;
+        if (output.room < size)
+            output.grow(&output, size);
+        memcpy(output.data, conn->held.data + from, size);
+        output.data += size;
+        output.room -= size;
+        from += size;
+    }
+    conn_output_end(loop, index, &output, conn->held_sequence);
+    output_free(loop, &conn->held);
+    conn->held_sequence = 0;
 }
 
 void

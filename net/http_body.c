@@ -51,6 +51,60 @@ put_hold_json(char *at, const struct hold_view *hold, uint64_t now_ms)
     return at;
 }
 
+static char *
+put_or_null(char *at, bool there, uint64_t value)
+{
+    return there ? put_unsigned(at, value) : put_literal(at, "null");
+}
+
+/* Each member is always there: null where the state has no such thing. */
+char *
+put_token_json(char *at, const struct token_view *token, uint64_t now_ms)
+{
+    const char *state = token_state_word(token->state);
+    bool waiting = token->state == TOKEN_WAITING;
+    bool active = token->state == TOKEN_ACTIVE;
+    at = put_literal(at, "{\"token\":\"");
+    at = put_uuid(at, &token->id);
+    at = put_literal(at, "\",\"event\":\"");
+    at = put_bytes(at, token->event->id, token->event->id_size);
+    at = put_literal(at, "\",\"user\":\"");
+    at = put_bytes(at, token->user.data, token->user.size);
+    at = put_literal(at, "\",\"state\":\"");
+    at = put_bytes(at, state, strlen(state));
+    at = put_literal(at, "\",\"position\":");
+    at = put_or_null(at, token->position > 0, token->position);
+    at = put_literal(at, ",\"ahead\":");
+    at = put_or_null(at, token->position > 0, token->position - 1);
+    at = put_literal(at, ",\"eta_in_ms\":");
+    at = put_or_null(at, waiting, token->eta_ms);
+    at = put_literal(at, ",\"poll_in_ms\":");
+    at = put_or_null(at, waiting, token->poll_ms);
+    at = put_literal(at, ",\"chance\":");
+    if (waiting)
+        at = token->chance_none ? put_literal(at, "\"none\"") : put_literal(at, "\"likely\"");
+    else
+        at = put_literal(at, "null");
+    if (active) {
+        at = put_literal(at, ",\"deadline\":\"");
+        at = put_rfc3339(at, token->deadline_ms);
+        at = put_literal(at, "\",\"deadline_in_ms\":");
+        at = put_unsigned(at, time_left_ms(token->deadline_ms, now_ms));
+    } else {
+        at = put_literal(at, ",\"deadline\":null,\"deadline_in_ms\":null");
+    }
+    if (token->pass.size > 0) {
+        assert(token->pass.size <= TOKEN_PASS_SIZE_MAX);
+        at = put_literal(at, ",\"pass\":\"");
+        at = put_bytes(at, token->pass.data, token->pass.size);
+        *at++ = '"';
+    } else {
+        at = put_literal(at, ",\"pass\":null");
+    }
+    *at++ = '}';
+    return at;
+}
+
 static void
 output_number(struct output *output, uint64_t value)
 {
@@ -102,7 +156,17 @@ http_body_holds(struct output *output, const struct reply *reply, uint64_t now_m
     assert(count == reply->hold_count);
     output_literal(output, "],\"used\":");
     output_number(output, reply->used);
-    output_literal(output, ",\"token\":null}");
+    char *at = output_reserve(output, 64);
+    if (at == NULL)
+        return;
+    if (reply->has_token) {
+        at = put_literal(at, ",\"token\":\"");
+        at = put_uuid(at, &reply->token_id);
+        at = put_literal(at, "\"}");
+    } else {
+        at = put_literal(at, ",\"token\":null}");
+    }
+    output_commit(output, at);
 }
 
 static void
@@ -131,7 +195,41 @@ output_section(struct output *output, const struct event_view *view, uint32_t in
 }
 
 static void
-output_settings(struct output *output, const struct event_settings *settings)
+output_queue(struct output *output, const struct event_settings *settings)
+{
+    output_literal(output, ",\"queue\":{\"active_max\":");
+    output_number(output, settings->queue_active_max);
+    output_literal(output, ",\"active_seconds\":");
+    output_number(output, settings->queue_active_seconds);
+    output_literal(output, ",\"grace_seconds\":");
+    output_number(output, settings->queue_grace_seconds);
+    output_literal(output, ",\"lottery\":");
+    if (settings->queue_lottery)
+        output_literal(output, "true}");
+    else
+        output_literal(output, "false}");
+}
+
+/* What the seed is is known from the start by its hash, and told when all who are drawn have come. */
+static void
+output_lottery(struct output *output, const struct event_settings *settings, bool open)
+{
+    char *at = output_reserve(output, 256);
+    if (at == NULL)
+        return;
+    at = put_literal(at, ",\"lottery_commitment\":\"");
+    at = put_lottery_commitment(at, settings);
+    *at++ = '"';
+    if (open) {
+        at = put_literal(at, ",\"lottery_seed\":\"");
+        at = put_hex(at, settings->lottery_seed, sizeof settings->lottery_seed);
+        *at++ = '"';
+    }
+    output_commit(output, at);
+}
+
+static void
+output_settings(struct output *output, const struct event_settings *settings, uint64_t now_ms)
 {
     static const char *const statuses[] = {
         [EVENT_OPEN] = "open",
@@ -155,15 +253,18 @@ output_settings(struct output *output, const struct event_settings *settings)
             output_commit(output, put_rfc3339(at, settings->opens_at_ms));
         output_literal(output, "\"");
     }
+    if (settings->queue_active_max != 0)
+        output_queue(output, settings);
+    if (settings->queue_lottery)
+        output_lottery(output, settings, settings->opens_at_ms <= now_ms);
 }
 
 void
 http_body_event(struct output *output, const struct reply *reply, uint64_t now_ms)
 {
-    (void)now_ms; /* nothing here runs down */
     const struct event_view *view = reply->event_view;
     const struct event_settings *settings = view->settings;
-    output_settings(output, settings);
+    output_settings(output, settings, now_ms);
     output_literal(output, ",\"sections\":[");
     for (uint32_t i = 0; i < settings->section_count; i++) {
         if (i > 0)

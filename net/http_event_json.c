@@ -148,6 +148,44 @@ event_opens_at(struct event_draft *draft, const json_t *value, struct request *r
     return json_refuse(request, field, expected);
 }
 
+/* {"active_max": 500, "active_seconds": 300, "grace_seconds": 60, "lottery": true} */
+static bool
+event_queue(struct event_draft *draft, const json_t *object, struct request *request)
+{
+    static const char *const fields[] = {"queue.active_max", "queue.active_seconds", "queue.grace_seconds"};
+    int64_t numbers[3];
+    bool there[3] = {false, false, false};
+    bool lottery = false;
+    if (!json_is_object(object))
+        return json_refuse(request, "queue", "an object");
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)object, key, value)
+    {
+        size_t number = 0;
+        while (number < 3 && strcmp(key, fields[number] + sizeof "queue." - 1) != 0)
+            number++;
+        if (number < 3) {
+            if (!json_integer_read(value, request, fields[number], &numbers[number]))
+                return false;
+            there[number] = true;
+        } else if (strcmp(key, "lottery") == 0) {
+            if (!json_is_boolean(value))
+                return json_refuse(request, "queue.lottery", "true or false");
+            lottery = json_is_true(value);
+        } else {
+            json_refuse_member(request, "queue", key);
+            return false;
+        }
+    }
+    for (size_t i = 0; i < 3; i++)
+        if (!there[i])
+            return json_refuse(request, fields[i], "the member");
+    const char *expected;
+    const char *field = event_draft_queue(draft, numbers[0], numbers[1], numbers[2], lottery, &expected);
+    return json_refuse(request, field, expected);
+}
+
 static bool
 event_member(struct event_draft *draft, const char *key, const json_t *value, struct request *request)
 {
@@ -172,7 +210,7 @@ event_member(struct event_draft *draft, const char *key, const json_t *value, st
     if (strcmp(key, "opens_at") == 0)
         return event_opens_at(draft, value, request);
     if (strcmp(key, "queue") == 0)
-        return json_refuse(request, "queue", expected_queue);
+        return event_queue(draft, value, request);
     json_refuse_member(request, "", key);
     return false;
 }
@@ -236,6 +274,26 @@ change_integer(struct event_change *change, const json_t *value, struct request 
     return json_refuse(request, field, expected);
 }
 
+/* {"active_max": 700}: of a queue nothing else can be changed */
+static bool
+change_queue(struct event_change *change, const json_t *object, struct request *request)
+{
+    if (!json_is_object(object))
+        return json_refuse(request, "queue", "an object");
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)object, key, value)
+    {
+        if (strcmp(key, "active_max") != 0) {
+            json_refuse_member(request, "queue", key);
+            return false;
+        }
+        if (!change_integer(change, value, request, "queue.active_max", change_queue_active_max))
+            return false;
+    }
+    return json_refuse(request, change->has_queue_active_max ? NULL : "queue.active_max", "the member");
+}
+
 static bool
 change_member(struct event_change *change, const char *key, const json_t *value,
               struct decode_memory *memory, struct request *request)
@@ -255,7 +313,7 @@ change_member(struct event_change *change, const char *key, const json_t *value,
     if (strcmp(key, "pools") == 0)
         return change_pools(change, value, memory, request);
     if (strcmp(key, "queue") == 0)
-        return json_refuse(request, "queue", expected_queue);
+        return change_queue(change, value, request);
     json_refuse_member(request, "", key);
     return false;
 }

@@ -47,6 +47,7 @@ bool http_arena_full(void);
 void http_json_hold(struct bytes body, struct request *request);
 void http_json_confirm(struct bytes body, struct request *request);
 void http_json_extend(struct bytes body, struct request *request);
+void http_json_join(struct bytes body, struct request *request);
 void http_json_cancel(struct bytes body, struct request *request);
 void http_json_event(struct bytes body, struct decode_memory *memory, struct request *request);
 void http_json_change(struct bytes body, struct decode_memory *memory, struct request *request);

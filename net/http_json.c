@@ -228,7 +228,6 @@ hold_replaces(const json_t *value, struct request *request)
 static bool
 hold_member(const char *key, const json_t *value, struct request *request)
 {
-    struct bytes pass;
     if (strcmp(key, "user") == 0)
         return member_user(value, request);
     if (strcmp(key, "seats") == 0)
@@ -241,8 +240,8 @@ hold_member(const char *key, const json_t *value, struct request *request)
         return member_seconds(value, request, "hold_seconds");
     if (strcmp(key, "replaces") == 0)
         return hold_replaces(value, request);
-    if (strcmp(key, "pass") == 0) /* matters only where a waiting room is, and there is none yet */
-        return json_string_read(value, request, "pass", &pass);
+    if (strcmp(key, "pass") == 0)
+        return json_string_read(value, request, "pass", &request->pass);
     json_refuse_member(request, "", key);
     return false;
 }
@@ -325,6 +324,26 @@ http_json_extend(struct bytes body, struct request *request)
     }
     if (user_there(request))
         (void)json_refuse(request, request->command.seconds > 0 ? NULL : "seconds", "the member");
+}
+
+void
+http_json_join(struct bytes body, struct request *request)
+{
+    json_t *root = json_object_read(body, request);
+    if (root == NULL)
+        return;
+    const char *key;
+    json_t *value;
+    json_object_foreach(root, key, value)
+    {
+        if (strcmp(key, "user") != 0) {
+            json_refuse_member(request, "", key);
+            return;
+        }
+        if (!member_user(value, request))
+            return;
+    }
+    (void)user_there(request); /* refused or not, this was the last check */
 }
 
 void

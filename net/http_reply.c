@@ -439,6 +439,17 @@ answer_hold(struct output *output, const struct reply_context *context, const st
            reply->replayed ? "Idempotent-Replayed: true\r\n" : "", body, (size_t)(end - body));
 }
 
+static void
+answer_token(struct output *output, const struct reply_context *context, const struct reply *reply,
+             uint64_t now_ms)
+{
+    char body[TOKEN_JSON_SIZE_MAX];
+    char *end = put_token_json(body, &reply->token, now_ms);
+    assert(end <= body + sizeof body);
+    answer(output, context, reply->created ? 201 : 200, type_json,
+           reply->replayed ? "Idempotent-Replayed: true\r\n" : "", body, (size_t)(end - body));
+}
+
 void
 http_encode(struct output *output, const struct reply_context *context, const struct reply *reply,
             uint64_t now_ms)
@@ -467,6 +478,9 @@ http_encode(struct output *output, const struct reply_context *context, const st
         chunk_body(output, context, reply, now_ms, http_body_map);
         if (reply->map->row_to == reply->map->row_count)
             pieces_end(output, context);
+        return;
+    case REPLY_TOKEN:
+        answer_token(output, context, reply, now_ms);
         return;
     case REPLY_NONE:
         answer(output, context, reply->created ? 201 : 200, type_json,

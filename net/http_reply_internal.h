@@ -15,6 +15,13 @@ static_assert(HOLD_JSON_SIZE_MAX <= OUTPUT_GROW_MAX, "one reservation");
 /* Writes at most HOLD_JSON_SIZE_MAX bytes. */
 char *put_hold_json(char *at, const struct hold_view *hold, uint64_t now_ms);
 
+/* The largest JSON of a token: names of members, ids, numbers, times. */
+#define TOKEN_JSON_SIZE_MAX                                                                                \
+    (400 + UUID_TEXT_SIZE + EVENT_ID_SIZE_MAX + USER_ID_SIZE_MAX + TOKEN_PASS_SIZE_MAX)
+
+/* Writes at most TOKEN_JSON_SIZE_MAX bytes. */
+char *put_token_json(char *at, const struct token_view *token, uint64_t now_ms);
+
 void http_body_holds(struct output *output, const struct reply *reply, uint64_t now_ms);
 void http_body_event(struct output *output, const struct reply *reply, uint64_t now_ms);
 /* A piece of a map: with the opening where it begins at row 0, with the end where it is the last. */

@@ -207,6 +207,36 @@ get_hold(const struct http_request *http, struct decode_memory *memory, struct r
         (void)query_empty(http, request); /* refused or not, this was the last check */
 }
 
+static bool
+token_begin(const struct http_request *http, enum command_type type, struct request *request)
+{
+    request_command(request, type);
+    const char *expected;
+    const char *field = command_token(&request->command, http->segments[2], &expected);
+    return field_good(request, field, expected);
+}
+
+static void
+get_token(const struct http_request *http, struct decode_memory *memory, struct request *request)
+{
+    (void)memory; /* no body to keep */
+    struct bytes wait;
+    if (!token_begin(http, COMMAND_QUEUE_GET, request) || !query_take(http, "wait_ms", &wait, request) ||
+        wait.data == NULL)
+        return;
+    const char *expected;
+    const char *field = command_wait(&request->command, wait, &expected);
+    (void)field_good(request, field, expected); /* refused or not, this was the last check */
+}
+
+static void
+delete_token(const struct http_request *http, struct decode_memory *memory, struct request *request)
+{
+    (void)memory; /* no body to keep */
+    if (token_begin(http, COMMAND_QUEUE_LEAVE, request))
+        (void)query_empty(http, request); /* refused or not, this was the last check */
+}
+
 static void
 delete_hold(const struct http_request *http, struct decode_memory *memory, struct request *request)
 {
@@ -285,6 +315,14 @@ post_holds(const struct http_request *http, struct decode_memory *memory, struct
 }
 
 static void
+post_queue(const struct http_request *http, struct decode_memory *memory, struct request *request)
+{
+    (void)memory; /* the core copies what it keeps of a place */
+    if (event_begin(http, COMMAND_QUEUE_JOIN, request) && body_good(http, request))
+        http_json_join(http->body, request);
+}
+
+static void
 post_confirm(const struct http_request *http, struct decode_memory *memory, struct request *request)
 {
     (void)memory; /* the core copies what it keeps of a confirm */
@@ -327,6 +365,8 @@ static const struct route {
     {{"v1", "events", "*"}, 3, "GET, PATCH", {{"GET", get_event}, {"PATCH", patch_event}}},
     {{"v1", "events", "*", "seats"}, 4, "GET", {{"GET", get_seats}}},
     {{"v1", "events", "*", "users", "*"}, 5, "GET", {{"GET", get_user}}},
+    {{"v1", "queue", "*"}, 3, "GET, DELETE", {{"GET", get_token}, {"DELETE", delete_token}}},
+    {{"v1", "events", "*", "queue"}, 4, "POST", {{"POST", post_queue}}},
     {{"healthz"}, 1, "GET", {{"GET", get_healthz}}},
     {{"readyz"}, 1, "GET", {{"GET", get_readyz}}},
     {{"metrics"}, 1, "GET", {{"GET", get_metrics}}},

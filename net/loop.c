@@ -7,6 +7,7 @@
  *     resume   connections that had to stop                                 -> request.c
  *     drain    mailboxes of the other shards, bounded                       -> shard_message()
  *     expire   what is due, bounded                                         -> shard_expire()
+ *     unwatch  what nobody watches any more, bounded                        -> watch.c
  *     journal  the next batch, the next slice of a snapshot                 -> loop_journal.c
  *     settle   send, receive, close                                         -> conn.c
  *     ring the bells of shards that got messages
@@ -88,6 +89,8 @@ open_shard(struct loop *loop)
         .holds_max = (uint32_t)settings->holds_max,
         .users_max = (uint32_t)settings->users_max,
         .events_max = (uint32_t)settings->events_max,
+        .tokens_max = (uint32_t)settings->tokens_max,
+        .watchers_max = (uint32_t)settings->watchers_max,
         .operations_max = (uint32_t)settings->operations_max,
         .seats_max = settings->seats_max,
         .event_bytes_max = settings->event_bytes_max,
@@ -97,7 +100,7 @@ open_shard(struct loop *loop)
         .key_ms = settings->key_seconds * 1000,
         .expire_batch = (uint32_t)settings->expire_batch,
     };
-    struct shard_host host = {.context = loop, .send = send_message, .reply = requests_reply};
+    struct shard_host host = {.context = loop, .send = send_message, .reply = requests_reply, .push = watch_pushed};
     if (getrandom(&shard_settings.id_seed, sizeof shard_settings.id_seed, 0) !=
             sizeof shard_settings.id_seed ||
         getrandom(loop->random, sizeof loop->random, 0) != sizeof loop->random)
@@ -130,6 +133,9 @@ open_memory(struct loop *loop)
     loop->pendings_max = (uint32_t)settings->requests_max;
     loop->conns = reserve(sizeof(struct conn) * loop->conns_max);
     loop->pendings = reserve(sizeof(struct pending) * loop->pendings_max);
+    uint64_t half = settings->requests_max < settings->operations_max ? settings->requests_max
+                                                                      : settings->operations_max;
+    loop->poll_max = (uint32_t)half / 2; /* the rest is for requests that end soon */
     loop->event_memories = reserve(sizeof(struct event_memory) * EVENT_MEMORIES_MAX);
     if (loop->conns == NULL || loop->pendings == NULL || loop->event_memories == NULL)
         return -ENOMEM;
@@ -137,7 +143,9 @@ open_memory(struct loop *loop)
         loop->event_memories[i].next_free = loop->event_memory_free;
         loop->event_memory_free = &loop->event_memories[i];
     }
-    int result = buffers_open(&loop->inputs, share(settings->input_bytes_max, shards));
+    int result = watches_open(loop);
+    if (result == 0)
+        result = buffers_open(&loop->inputs, share(settings->input_bytes_max, shards));
     if (result == 0)
         result = buffers_open(&loop->outputs, share(settings->replies_bytes_max, shards));
     return result;
@@ -236,6 +244,7 @@ loop_close(struct loop *loop)
     release(loop->conns, sizeof(struct conn) * loop->conns_max);
     release(loop->pendings, sizeof(struct pending) * loop->pendings_max);
     release(loop->event_memories, sizeof(struct event_memory) * EVENT_MEMORIES_MAX);
+    release(loop->watches.memory, loop->watches.memory_size);
     release(loop->shard_memory, loop->shard_memory_size);
     free(loop);
 }
@@ -408,6 +417,12 @@ loop_publish(struct loop *loop)
     value[METRIC_JOURNAL_BYTES] = journal_bytes(loop->journal);
     value[METRIC_JOURNAL_BATCHES] = journal_batches(loop->journal);
     value[METRIC_EXPIRY_LAG_MS] = figures.expiry_lag_ms;
+    value[METRIC_QUEUE_WAITING] = figures.tokens_waiting;
+    value[METRIC_QUEUE_ACTIVE] = figures.tokens_active;
+    value[METRIC_QUEUE_JOINED] = figures.joined;
+    value[METRIC_QUEUE_ACTIVATED] = figures.activated;
+    value[METRIC_QUEUE_POLLS] = loop->poll_count;
+    value[METRIC_QUEUE_WATCHES] = loop->watches.slab.taken;
     value[METRIC_MAILBOX_BYTES] = 0;
     for (uint32_t from = 0; from < loop->server->shard_count; from++)
         if (loop->server->mailboxes[from][loop->index] != NULL)
@@ -425,6 +440,7 @@ begin_stop(struct loop *loop)
     for (enum protocol p = 0; p < PROTOCOL_COUNT; p++)
         if (loop->accepting[p])
             ring_cancel(loop->ring, RING_ACCEPT, (struct ring_target){p, 0});
+    shard_polls_end(loop->shard); /* nobody is kept waiting by a long poll */
     conns_stop(loop);
 }
 
@@ -454,7 +470,7 @@ idle_ms(struct loop *loop, bool more)
 {
     if (more || loop->expire_more || loop->settle_again || loop->ready.first != NONE)
         return 0;
-    if (shard_backlogged(loop->shard))
+    if (shard_backlogged(loop->shard) || loop->watches_more)
         return 1;
     uint64_t wait = WAIT_MS_MAX;
     if (loop->published_ms != loop->now_ms)
@@ -549,6 +565,7 @@ loop_run(struct loop *loop)
         resume(loop);
         more = drain(loop);
         loop->expire_more = shard_expire(loop->shard);
+        loop->watches_more = watches_step(loop);
         loop_journal_step(loop);
         look_around(loop);
         conns_settle(loop);

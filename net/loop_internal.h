@@ -9,6 +9,7 @@
 #ifndef HOLDFAST_LOOP_INTERNAL_H
 #define HOLDFAST_LOOP_INTERNAL_H
 
+#include "core/index.h"
 #include "net/buffers.h"
 #include "net/codec.h"
 #include "net/loop.h"
@@ -24,6 +25,10 @@
 #define EVENT_MEMORIES_MAX 16
 /* Requests taken from one connection before the others have their turn. */
 #define DECODE_BATCH_MAX 256
+/* Tokens that one connection watches; more: BUSY. */
+#define WATCHES_OF_CONNECTION_MAX 65536
+/* Watches of closed connections that are ended in one tick. */
+#define WATCHES_ENDED_BATCH 256
 /* Unread input beyond which a connection that may not be read on is no longer received from. */
 #define INPUT_PAUSE_BYTES (64u * 1024)
 /* Longest time a closing connection is given to take note of the last answer. */
@@ -95,6 +100,12 @@ struct conn {
     uint64_t leaving_position; /* of leaving.data[0] in the stream of all bytes ever answered */
     uint32_t mark_count;
     struct output_mark marks[OUTPUT_MARKS_MAX];
+    /* state of the push messages: those that came in the midst of an answer of several pieces wait in `held`
+     */
+    uint32_t watch_first;
+    uint32_t watch_count;
+    struct output_buffer held;
+    uint64_t held_sequence;
     uint8_t name_size;
     char name[CLIENT_NAME_SIZE_MAX];
 };
@@ -121,9 +132,11 @@ struct pending {
     bool streaming; /* answered by several commands, piece by piece */
     bool follow;    /* HTTP: after the change the event itself is the answer */
     bool created;
+    bool poll;         /* it may wait: counted in loop->poll_count */
     uint32_t position; /* streaming: next row, or index of the next event */
     uint32_t count;    /* EVENT LIST: events */
     uint64_t sequence; /* the answer waits for this record */
+    uint64_t watch;    /* of a WATCH or UNWATCH: its tag; 0: none */
     struct event_memory *memory;
     char *stash;
     uint32_t stash_size;
@@ -133,6 +146,23 @@ struct pending {
     uint8_t section_size;
     char event[EVENT_ID_SIZE_MAX];
     char section[NAME_SIZE_MAX];
+};
+
+/* A token that a connection watches: watch.c. */
+struct watch {
+    uint32_t next; /* of the connection, or of those to be ended; first four bytes: also the slab's */
+    uint32_t before;
+    uint32_t conn; /* NONE: not watched any more, and to be ended in the core */
+    uint32_t generation;
+    struct uuid token;
+};
+
+struct watches {
+    struct slab slab;
+    struct index by_token; /* of a connection */
+    uint32_t ended_first;  /* the core is to be told */
+    void *memory;
+    size_t memory_size;
 };
 
 struct conn_list {
@@ -165,6 +195,7 @@ struct loop {
     uint64_t stop_deadline_ms; /* 0: not stopping */
     bool drained;
     bool expire_more;
+    bool watches_more;     /* more watches are to be ended */
     bool settle_again;     /* a dead connection can be freed at the next step */
     uint64_t bells;        /* shards that got messages in this tick */
     uint64_t wake_counter; /* where the eventfd is read to */
@@ -190,6 +221,9 @@ struct loop {
     uint32_t pendings_used;
     uint32_t pending_free;
     uint32_t pending_count;
+    uint32_t poll_count; /* long polls under way */
+    uint32_t poll_max;
+    struct watches watches;
     struct event_memory *event_memories;
     struct event_memory *event_memory_free;
     struct event_memory *event_memory_taken; /* by the decode that is under way */
@@ -230,6 +264,11 @@ void conn_input_free(struct loop *loop, struct conn *conn);
 /* Output in the connection's own turn: begin, encode, end. The bytes wait for the sequence. */
 void conn_output_begin(struct loop *loop, uint32_t index, struct output *ret_output);
 void conn_output_end(struct loop *loop, uint32_t index, struct output *output, uint64_t sequence);
+/* Likewise a push message, which waits where an answer is being given in pieces. */
+void conn_push_begin(struct loop *loop, uint32_t index, struct output *ret_output);
+void conn_push_end(struct loop *loop, uint32_t index, struct output *output, uint64_t sequence);
+/* The answer in pieces is whole. */
+void conn_push_held(struct loop *loop, uint32_t index);
 /* An output into the scratch buffer. */
 void scratch_output_begin(struct loop *loop, struct output *ret_output);
 void scratch_output_end(struct loop *loop, struct output *output);
@@ -243,6 +282,25 @@ void requests_resume(struct loop *loop, uint32_t index);
 void requests_reply(void *context, uint64_t tag, const struct reply *reply, uint64_t sequence);
 /* The connection has gone: its requests are forgotten, those in the core when they reply. */
 void requests_forget(struct loop *loop, uint32_t index);
+
+/* A command of nobody's connection. False: no slot for it now. */
+bool requests_own(struct loop *loop, const struct command *command, uint64_t watch);
+
+/* ---- watch.c ---- */
+int watches_open(struct loop *loop);
+/* Is there room for the WATCH that has been decoded? */
+bool watch_room(const struct loop *loop, const struct conn *conn, const struct command *command);
+/* Enters what a WATCH or UNWATCH concerns; the command becomes a plain GET where nothing is to be changed.
+ * Returns its tag, or 0. */
+uint64_t watch_begin(struct loop *loop, uint32_t index, struct command *command);
+/* The core has answered a WATCH or UNWATCH of this tag. */
+void watch_replied(struct loop *loop, uint64_t tag, const struct reply *reply);
+/* host->push */
+void watch_pushed(void *context, uint64_t watch, const struct reply *reply, uint64_t sequence);
+/* The connection watches nothing any more. */
+void watches_end(struct loop *loop, uint32_t index);
+/* Tells the core what is not watched any more; bounded. True: there is more. */
+bool watches_step(struct loop *loop);
 
 /* ---- server_commands.c ---- */
 /* Answers a request that is not for the core. */

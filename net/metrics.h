@@ -38,6 +38,12 @@ enum metric {
     METRIC_JOURNAL_WRITE_US_MAX,
     METRIC_SCARCITY,
     METRIC_EXPIRY_LAG_MS,
+    METRIC_QUEUE_WAITING,
+    METRIC_QUEUE_ACTIVE,
+    METRIC_QUEUE_JOINED,
+    METRIC_QUEUE_ACTIVATED,
+    METRIC_QUEUE_POLLS,
+    METRIC_QUEUE_WATCHES,
     METRIC_MAILBOX_BYTES,
     METRIC_TICKS,
     METRIC_TICK_US_MAX,
@@ -46,8 +52,8 @@ enum metric {
 };
 
 /* Commands counted by name: the core's by enum command_type, then the server's own. */
-#define METRIC_COMMANDS (COMMAND_SEATS + 3)
-enum { METRIC_COMMAND_LIST = COMMAND_SEATS + 1, METRIC_COMMAND_OTHER = COMMAND_SEATS + 2 };
+#define METRIC_COMMANDS (COMMAND_QUEUE_UNWATCH + 3)
+enum { METRIC_COMMAND_LIST = COMMAND_QUEUE_UNWATCH + 1, METRIC_COMMAND_OTHER = COMMAND_QUEUE_UNWATCH + 2 };
 
 /* Durations of a loop's step: below 1, 2, 4, ... microseconds; the last one is without bound. */
 #define TICK_BUCKETS 20

@@ -29,6 +29,7 @@
 
 #include <assert.h>
 #include <string.h>
+#include <sys/random.h>
 
 /* ---- pending slots ---- */
 
@@ -49,7 +50,9 @@ pending_take(struct loop *loop)
     pending->streaming = false;
     pending->follow = false;
     pending->created = false;
+    pending->poll = false;
     pending->sequence = 0;
+    pending->watch = 0;
     pending->memory = NULL;
     pending->stash = NULL;
     loop->pending_count++;
@@ -130,6 +133,7 @@ static void
 flush_stashes(struct loop *loop, struct conn *conn)
 {
     uint32_t index = conn_index(loop, conn);
+    conn_push_held(loop, index);
     while (conn->request_first != NONE && !conn->dead) {
         struct pending *pending = &loop->pendings[conn->request_first];
         if (pending->state != PENDING_ANSWERED)
@@ -340,6 +344,10 @@ requests_reply(void *context, uint64_t tag, const struct reply *reply, uint64_t 
     pending->in_core = false;
     if (sequence > pending->sequence)
         pending->sequence = sequence;
+    if (pending->poll)
+        loop->poll_count--;
+    if (pending->watch != 0)
+        watch_replied(loop, pending->watch, reply);
     if (pending->conn == NONE) {
         pending_free(loop, slot);
         return;
@@ -416,7 +424,7 @@ runs_alone(const struct request *request)
     if (request->kind != REQUEST_COMMAND)
         return false;
     enum command_type type = request->command.type;
-    return type == COMMAND_SEATS || type == COMMAND_EVENT_CREATE || type == COMMAND_EVENT_SET;
+    return type == COMMAND_QUEUE_WATCH || type == COMMAND_QUEUE_UNWATCH || type == COMMAND_SEATS || type == COMMAND_EVENT_CREATE || type == COMMAND_EVENT_SET;
 }
 
 static void
@@ -425,6 +433,18 @@ remember(char *to, uint8_t *to_size, struct bytes from, size_t room)
     assert(from.size <= room);
     memcpy(to, from.data, from.size);
     *to_size = (uint8_t)from.size;
+}
+
+/* WATCH and UNWATCH: the answer leaves before any push message that follows from it. */
+static void
+begin_watch(struct loop *loop, struct conn *conn, uint32_t slot)
+{
+    struct pending *pending = &loop->pendings[slot];
+    pending->context = loop->request.reply_context;
+    pending->watch = watch_begin(loop, conn_index(loop, conn), &loop->request.command);
+    conn->alone = true;
+    conn->stopped = true;
+    give_command(loop, slot, &loop->request.command);
 }
 
 /* SEATS, EVENT CREATE, EVENT SET, EVENT LIST: keeps what the later commands need, and the memory the core
@@ -474,8 +494,15 @@ begin_command(struct loop *loop, uint32_t slot)
 {
     struct pending *pending = &loop->pendings[slot];
     uint32_t generation = pending->generation;
+    struct command *command = &loop->request.command;
+    if (command->type == COMMAND_QUEUE_GET && command->wait_ms > 0 && loop->poll_count == loop->poll_max) {
+        command->wait_ms = 0; /* too many wait already: answered at once, with poll_in_ms */
+    } else if (command->type == COMMAND_QUEUE_GET && command->wait_ms > 0) {
+        pending->poll = true;
+        loop->poll_count++;
+    }
     loop->current = slot;
-    give_command(loop, slot, &loop->request.command);
+    give_command(loop, slot, command);
     loop->current = NONE;
     /* not answered, and not freed and lent to another: the context must outlive the decoded request */
     if (pending->generation == generation && pending->in_core)
@@ -516,6 +543,42 @@ count_request(struct loop *loop, const struct request *request)
     loop->figures.commands[command]++;
 }
 
+bool
+requests_own(struct loop *loop, const struct command *command, uint64_t watch)
+{
+    uint32_t slot = pending_take(loop);
+    if (slot == NONE)
+        return false;
+    loop->pendings[slot].conn = NONE;
+    loop->pendings[slot].watch = watch;
+    give_command(loop, slot, command);
+    return true;
+}
+
+/* What a decoded command needs beyond what came with it. False: it finds no memory. */
+static bool
+complete(struct loop *loop, const struct conn *conn, const struct command *command)
+{
+    switch (command->type) {
+    case COMMAND_EVENT_SET:
+        return take_draft(loop) != NULL; /* else EVENT_MEMORIES_MAX changes are under way */
+    case COMMAND_EVENT_CREATE: {
+        if (!command->settings->queue_lottery)
+            return true;
+        /* the settings lie in the draft's memory */
+        char *draft = loop->event_memory_taken->draft;
+        size_t offset = (size_t)((const char *)command->settings - draft);
+        struct event_settings *settings = (struct event_settings *)(void *)(draft + offset);
+        return getrandom(settings->lottery_seed, sizeof settings->lottery_seed, 0) ==
+               sizeof settings->lottery_seed;
+    }
+    case COMMAND_QUEUE_WATCH:
+        return watch_room(loop, conn, command);
+    default:
+        return true;
+    }
+}
+
 /* Executes one whole request. False: not now; it is to be decoded again later. */
 static bool
 execute(struct loop *loop, struct conn *conn, const char *data, size_t size)
@@ -524,9 +587,8 @@ execute(struct loop *loop, struct conn *conn, const char *data, size_t size)
     uint32_t index = conn_index(loop, conn);
     bool taken = true;
     decode(loop, conn, data, size);
-    if (request->kind == REQUEST_COMMAND && request->command.type == COMMAND_EVENT_SET &&
-        take_draft(loop) == NULL) {
-        request->kind = REQUEST_ERROR; /* EVENT_MEMORIES_MAX changes are under way */
+    if (request->kind == REQUEST_COMMAND && !complete(loop, conn, &request->command)) {
+        request->kind = REQUEST_ERROR;
         request->error = (struct request_error){.status = STATUS_BUSY};
     }
     if (runs_alone(request) && conn->request_first != NONE) {
@@ -536,7 +598,12 @@ execute(struct loop *loop, struct conn *conn, const char *data, size_t size)
         taken = slot != NONE;
         if (taken) {
             list_append(loop, conn, slot);
-            if (runs_alone(request))
+            bool watches = request->kind == REQUEST_COMMAND &&
+                           (request->command.type == COMMAND_QUEUE_WATCH ||
+                            request->command.type == COMMAND_QUEUE_UNWATCH);
+            if (watches)
+                begin_watch(loop, conn, slot);
+            else if (runs_alone(request))
                 begin_alone(loop, conn, slot);
             else
                 begin_command(loop, slot);

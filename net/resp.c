@@ -614,6 +614,9 @@ resp_decode(const char *data, size_t size, uint8_t resp_version, struct decode_m
     case WORD('E', 'V', 'E', 'N', 'T', 0, 0, 0):
         resp_decode_event(request, &arguments, memory);
         break;
+    case WORD('Q', 'U', 'E', 'U', 'E', 0, 0, 0):
+        resp_decode_queue(request, &arguments);
+        break;
     default:
         decode_server_command(request, name, word, &arguments, end);
     }

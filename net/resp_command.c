@@ -132,13 +132,12 @@ hold_replace(struct request *request, struct arguments *arguments, unsigned *see
     return field_good(request, field, expected);
 }
 
-/* The pass matters only where a waiting room is, and there is none yet. */
 static bool
 hold_pass(struct request *request, struct arguments *arguments, unsigned *seen)
 {
     if (!keyword_good(request, arguments, 1, SINGLE_PASS, seen, "pass"))
         return false;
-    (void)argument_take(arguments);
+    request->pass = argument_take(arguments);
     return true;
 }
 

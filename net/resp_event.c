@@ -19,6 +19,7 @@ enum single {
     SINGLE_HOLDMAX = 1 << 1,
     SINGLE_LIMIT = 1 << 2,
     SINGLE_OPENS = 1 << 3,
+    SINGLE_QUEUE = 1 << 4,
 };
 
 /* What a keyword of CREATE is: its values, its name in an error, and its bit where it may come once. */
@@ -37,6 +38,7 @@ static const struct keyword keywords[] = {
     {WORD('H', 'O', 'L', 'D', 'M', 'A', 'X', 0), 1, SINGLE_HOLDMAX, "hold_seconds_max"},
     {WORD('L', 'I', 'M', 'I', 'T', 0, 0, 0), 1, SINGLE_LIMIT, "units_per_user_max"},
     {WORD('O', 'P', 'E', 'N', 'S', 0, 0, 0), 1, SINGLE_OPENS, "opens_at"},
+    {WORD('Q', 'U', 'E', 'U', 'E', 0, 0, 0), 3, SINGLE_QUEUE, "queue"},
 };
 
 /* An integer argument; one that is none becomes a number that every range refuses. */
@@ -45,6 +47,21 @@ integer_take(struct arguments *arguments)
 {
     int64_t value;
     return integer_parse(argument_take(arguments), &value) ? value : -1;
+}
+
+/* <active-max> <active-seconds> <grace-seconds> [LOTTERY] */
+static const char *
+create_queue(struct event_draft *draft, struct arguments *arguments, const char **ret_expected)
+{
+    int64_t active_max = integer_take(arguments);
+    int64_t active_seconds = integer_take(arguments);
+    int64_t grace_seconds = integer_take(arguments);
+    struct arguments rest = *arguments;
+    bool lottery =
+        rest.left > 0 && word_of(argument_take(&rest)) == WORD('L', 'O', 'T', 'T', 'E', 'R', 'Y', 0);
+    if (lottery)
+        *arguments = rest;
+    return event_draft_queue(draft, active_max, active_seconds, grace_seconds, lottery, ret_expected);
 }
 
 /* Enters one keyword's values, which are there, into the draft. */
@@ -73,6 +90,8 @@ create_values(struct event_draft *draft, const struct keyword *keyword, struct a
         return event_draft_hold_seconds_max(draft, integer_take(arguments), ret_expected);
     case WORD('L', 'I', 'M', 'I', 'T', 0, 0, 0):
         return event_draft_units_per_user_max(draft, integer_take(arguments), ret_expected);
+    case WORD('Q', 'U', 'E', 'U', 'E', 0, 0, 0):
+        return create_queue(draft, arguments, ret_expected);
     default:
         return event_draft_opens_at(draft, integer_take(arguments), ret_expected);
     }
@@ -96,10 +115,7 @@ create_keyword(struct request *request, struct event_draft *draft, struct argume
     uint64_t word = word_of(text);
     const struct keyword *keyword = keyword_find(word);
     if (keyword == NULL) {
-        if (word == WORD('Q', 'U', 'E', 'U', 'E', 0, 0, 0))
-            request_badrequest(request, "queue", expected_queue);
-        else
-            request_badrequest_named(request, text, "a keyword of EVENT CREATE");
+        request_badrequest_named(request, text, "a keyword of EVENT CREATE");
         return false;
     }
     if (arguments->left < keyword->value_count) {
@@ -191,8 +207,9 @@ set_field(struct request *request, struct event_change *change, struct decode_me
         field = change->has_units_per_user_max ? "units_per_user_max"
                                                : change_units_per_user_max(change, number, &expected);
     } else if (text_is(name, "queue.active_max")) {
-        expected = expected_queue;
-        field = "queue";
+        expected = expected_once;
+        field = change->has_queue_active_max ? "queue.active_max"
+                                             : change_queue_active_max(change, number, &expected);
     } else if (pool_of_field(name, &pool)) {
         if (*names == NULL)
             *names = memory->draft(memory->owner);

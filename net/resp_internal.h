@@ -81,5 +81,8 @@ void resp_decode_holds(struct request *request, struct arguments *arguments);
 void resp_decode_seats(struct request *request, struct arguments *arguments);
 /* resp_event.c */
 void resp_decode_event(struct request *request, struct arguments *arguments, struct decode_memory *memory);
+/* resp_queue.c */
+void resp_decode_queue(struct request *request, struct arguments *arguments);
+void resp_encode_token(struct output *output, uint8_t version, const struct token_view *token);
 
 #endif

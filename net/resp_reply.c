@@ -231,9 +231,36 @@ encode_section(struct output *output, uint8_t version, const struct event_view *
     encode_counts(output, version, &view->sections[index]);
 }
 
+static void
+encode_queue(struct output *output, uint8_t version, const struct event_settings *settings)
+{
+    text(output, "queue");
+    resp_map(output, version, 4);
+    member_integer(output, "active_max", settings->queue_active_max);
+    member_integer(output, "active_seconds", settings->queue_active_seconds);
+    member_integer(output, "grace_seconds", settings->queue_grace_seconds);
+    member_integer(output, "lottery", settings->queue_lottery);
+}
+
+/* What the seed is is known from the start by its hash, and told when all who are drawn have come. */
+static void
+encode_lottery(struct output *output, const struct event_settings *settings, bool open)
+{
+    char hex[64];
+    static_assert(2 * LOTTERY_SEED_SIZE == sizeof hex, "as long as a SHA-256");
+    text(output, "lottery_commitment");
+    char *end = put_lottery_commitment(hex, settings);
+    resp_bulk(output, (struct bytes){hex, (uint32_t)(end - hex)});
+    if (!open)
+        return;
+    text(output, "lottery_seed");
+    end = put_hex(hex, settings->lottery_seed, sizeof settings->lottery_seed);
+    resp_bulk(output, (struct bytes){hex, (uint32_t)(end - hex)});
+}
+
 /* The answer to EVENT GET, and an element of EVENT LIST. */
 static void
-encode_event(struct output *output, uint8_t version, const struct event_view *view)
+encode_event(struct output *output, uint8_t version, const struct event_view *view, uint64_t now_ms)
 {
     static const char *const statuses[] = {
         [EVENT_OPEN] = "open",
@@ -241,7 +268,11 @@ encode_event(struct output *output, uint8_t version, const struct event_view *vi
         [EVENT_CLOSED] = "closed",
     };
     const struct event_settings *settings = view->settings;
-    resp_map(output, version, settings->opens_at_ms != 0 ? 9 : 8);
+    bool queue = settings->queue_active_max != 0;
+    bool open = settings->opens_at_ms <= now_ms;
+    resp_map(output, version,
+             8u + (settings->opens_at_ms != 0) + queue + settings->queue_lottery +
+                 (settings->queue_lottery && open));
     text(output, "id");
     resp_bulk(output, (struct bytes){settings->id, settings->id_size});
     text(output, "status");
@@ -264,6 +295,10 @@ encode_event(struct output *output, uint8_t version, const struct event_view *vi
     member_integer(output, "units_per_user_max", settings->units_per_user_max);
     if (settings->opens_at_ms != 0)
         member_integer(output, "opens_at_ms", settings->opens_at_ms);
+    if (queue)
+        encode_queue(output, version, settings);
+    if (settings->queue_lottery)
+        encode_lottery(output, settings, open);
     encode_counts(output, version, &view->total);
 }
 
@@ -360,10 +395,17 @@ resp_encode(struct output *output, const struct reply_context *context, const st
         encode_holds(output, context->resp_version, reply, now_ms);
         return;
     case COMMAND_EVENT_GET:
-        encode_event(output, context->resp_version, reply->event_view);
+        encode_event(output, context->resp_version, reply->event_view, now_ms);
         return;
     case COMMAND_SEATS:
         encode_map(output, reply->map);
+        return;
+    case COMMAND_QUEUE_JOIN:
+    case COMMAND_QUEUE_GET:
+    case COMMAND_QUEUE_LEAVE:
+    case COMMAND_QUEUE_WATCH:
+    case COMMAND_QUEUE_UNWATCH:
+        resp_encode_token(output, context->resp_version, &reply->token);
         return;
     default:
         output_put(output, "+OK\r\n", 5);
@@ -423,6 +465,7 @@ static const struct command_entry command_table[] = {
     {"holds", 3, "readonly", "Shows a user's holds in an event"},
     {"info", -1, "fast", "Tells about the server"},
     {"ping", -1, "fast", "Answers PONG"},
+    {"queue", -2, "write", "Joins, shows, leaves and watches a waiting room"},
     {"quit", -1, "fast", "Ends the connection"},
     {"release", -3, "write", "Gives a hold up"},
     {"reset", 1, "fast", "Makes the connection as new"},

@@ -30,9 +30,10 @@ text_of(const char *text)
 static void
 answer_hello(struct loop *loop, struct conn *conn, const struct request *request, struct output *output)
 {
-    (void)loop;
     if (request->resp_version != 0)
         conn->resp_version = request->resp_version;
+    if (conn->resp_version != 3)
+        watches_end(loop, conn_index(loop, conn)); /* RESP2 has no push messages */
     uint8_t version = conn->resp_version;
     resp_map(output, version, 7);
     resp_bulk(output, text_of("server"));
@@ -126,6 +127,11 @@ answer_info(struct loop *loop, const struct request *request, struct output *out
                "idempotency_keys:%llu\r\nevents:%llu\r\n",
                SUM(METRIC_HOLDS_LIVE), SUM(METRIC_HOLDS_CONFIRMED), SUM(METRIC_HOLDS_ENDED),
                SUM(METRIC_USERS), SUM(METRIC_KEYS), (unsigned long long)shard_event_count(loop->shard));
+    if (SECTION("queue"))
+        append(text, sizeof text, &size,
+               "%s# Queue\r\ntokens_waiting:%llu\r\ntokens_active:%llu\r\njoins:%llu\r\nactivations:%llu\r\n",
+               all ? "\r\n" : "", SUM(METRIC_QUEUE_WAITING), SUM(METRIC_QUEUE_ACTIVE),
+               SUM(METRIC_QUEUE_JOINED), SUM(METRIC_QUEUE_ACTIVATED));
 #undef SECTION
 #undef SUM
     resp_bulk(output, (struct bytes){text, (uint32_t)size});
@@ -267,6 +273,7 @@ answer_resp(struct loop *loop, struct conn *conn, const struct request *request,
     case REQUEST_RESET:
         conn->resp_version = 2;
         conn->name_size = 0;
+        watches_end(loop, conn_index(loop, conn));
         resp_simple(output, "RESET");
         break;
     default:

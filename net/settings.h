@@ -39,6 +39,8 @@ struct settings {
     uint64_t holds_max;
     uint64_t users_max;
     uint64_t events_max;
+    uint64_t tokens_max;
+    uint64_t watchers_max;
     uint64_t seats_max;
     uint64_t operations_max;
     uint64_t event_bytes_max;

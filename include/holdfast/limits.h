@@ -31,6 +31,9 @@
 #define QUEUE_ACTIVE_MAX   1000000000u
 #define LOTTERY_SEED_SIZE  32
 
+/* Waiting room. */
+#define POLL_MS_MAX 30000 /* wait_ms; more: BADREQUEST */
+
 /* Holds. More: BADREQUEST. */
 #define HOLD_SEATS_MAX 16 /* those of best included */
 #define HOLD_POOLS_MAX 4

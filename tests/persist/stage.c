@@ -316,6 +316,16 @@ stage_pass(struct stage *stage, uint64_t ms)
 
 /* ---- a start ---- */
 
+static void
+host_push(void *context, uint64_t watch, const struct reply *reply, uint64_t sequence)
+{
+    (void)context;
+    (void)watch;
+    (void)reply;
+    (void)sequence;
+    assert(false); /* nobody watches a token */
+}
+
 static struct shard_settings
 shard_settings(void)
 {
@@ -324,6 +334,8 @@ shard_settings(void)
         .holds_max = 200,
         .users_max = 200,
         .events_max = 4,
+        .tokens_max = 16,
+        .watchers_max = 16,
         .operations_max = 16,
         .seats_max = 400,
         .event_bytes_max = 1 << 16,
@@ -350,7 +362,7 @@ open_shards(struct stage *stage, const struct recovery_report *report)
         keeper->memory =
             mmap(NULL, keeper->memory_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         assert(keeper->memory != MAP_FAILED);
-        const struct shard_host host = {keeper, host_send, host_reply};
+        const struct shard_host host = {keeper, host_send, host_reply, host_push};
         uint64_t now_ms = stage->now_ms;
         keeper->shard = shard_open(keeper->memory, &settings, &host, now_ms);
     }

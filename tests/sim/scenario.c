@@ -140,6 +140,8 @@ draw_bounds(struct scenario *scenario, struct random *random)
         .holds_max = 256,
         .users_max = 128,
         .events_max = 8,
+        .tokens_max = 64,
+        .watchers_max = 64,
         .operations_max = 32,
         .seats_max = 8192,
         .event_bytes_max = 65536,

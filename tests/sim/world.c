@@ -225,6 +225,16 @@ route_seed(const struct world *world)
 }
 
 static void
+host_push(void *context, uint64_t watch, const struct reply *reply, uint64_t sequence)
+{
+    struct host *host = context;
+    (void)watch;
+    (void)reply;
+    (void)sequence;
+    host->world->broken = "news of a token that nobody watches";
+}
+
+static void
 open_shards(struct world *world, uint32_t shard_count)
 {
     world->shard_count = shard_count;
@@ -235,7 +245,7 @@ open_shards(struct world *world, uint32_t shard_count)
         settings.route_seed = route_seed(world);
         settings.id_seed = random_next(world->random);
         world->hosts[i] = (struct host){world, i};
-        struct shard_host host = {&world->hosts[i], host_send, host_reply};
+        struct shard_host host = {&world->hosts[i], host_send, host_reply, host_push};
         void *memory = shard_memory(world, i, shard_size(&settings));
         world->shards[i] = shard_open(memory, &settings, &host, world->now_ms);
         world->paused[i] = false;
