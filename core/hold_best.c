@@ -159,8 +159,9 @@ best_reserved(struct shard *shard, struct operation *op, uint32_t from,
     op->granted |= SHARD_BIT(from);
     for (uint32_t i = 0; i < answer->seat_count; i++) {
         struct operation_seat *seat = &op->seats[op->seat_count++];
-        seat->ref = answer->seats[i];
-        seat->version = answer->versions[i];
+        seat->ref = answer->seats[i].ref;
+        seat->version = answer->seats[i].version;
+        seat->place = event_seat_place(event_at(shard, op->event), seat->ref);
         seat->owner = (uint8_t)from;
         seat->kept = false;
     }

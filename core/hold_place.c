@@ -68,9 +68,10 @@ resolve(const struct shard *shard, struct operation *op, const struct event *eve
             asked_unknown_seat(asked, &c->seats[i]);
             return;
         }
-        op->seats[i].owner = (uint8_t)event_seat_owner(event, op->seats[i].ref);
+        op->seats[i].place = event_seat_place(event, op->seats[i].ref);
+        op->seats[i].owner = (uint8_t)event_place_owner(event, op->seats[i].place);
         if (op->seats[i].owner == shard->settings.shard_index)
-            event_seat_prefetch(event, op->seats[i].ref);
+            event_seat_prefetch(event, op->seats[i].place);
     }
     for (uint32_t i = 0; i < c->pool_count; i++) {
         int32_t pool = event_settings_find_pool(event->settings, c->pools[i].name);
@@ -299,7 +300,7 @@ place_checks(struct shard *shard, struct operation *op, const struct event *even
 }
 
 void
-command_hold(struct shard *shard, const struct origin *origin, const struct command *c)
+command_hold(struct shard *shard, const struct origin *origin, const struct command *c, uint64_t hash)
 {
     struct key_hash key;
     struct key_hash fingerprint;
@@ -325,7 +326,6 @@ command_hold(struct shard *shard, const struct origin *origin, const struct comm
     }
     /* Four places in memory are far from each other: the user's, the seat's (resolve), the new hold's
      * bucket. They are asked for at once and used later. */
-    uint64_t hash = user_hash(shard, c->user);
     user_prefetch(shard, event->number, hash);
     hold_prefetch(shard, route16(hash));
     struct operation *op = operation_take(shard, origin, c->type);

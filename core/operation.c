@@ -51,8 +51,7 @@ operation_meta(struct operation *op, const struct command *command)
 {
     op->trace = command->trace;
     op->request_id_size = (uint8_t)command->request_id.size;
-    if (command->request_id.size > 0)
-        memcpy(op->request_id, command->request_id.data, command->request_id.size);
+    bytes_copy(op->request_id, command->request_id);
 }
 
 void
