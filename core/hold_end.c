@@ -143,7 +143,10 @@ record_and_decide(struct shard *shard, struct operation *op)
 {
     op->sequence = record_hold(shard, op->hold, op);
     op->after_durable = true;
-    decided(shard, op);
+    if (op->key_used)
+        decided(shard, op);
+    else
+        operation_decided(shard, op, NULL); /* the hold tells it when the time has come */
 }
 
 /* The record is on disk: the owners may know. */

@@ -1,12 +1,12 @@
 /*
  * hold_place.c - HOLD: the checks in the contract's order, and everything the decision will need (R4).
  *
- *     command_hold      hold_place.c    checks that need no owner
- *     place_begin       hold_owners.c   owner after owner, ascending by shard: all its units, or its
- * refusal place_reserved                    an owner's answer: go on, or find which refused unit was asked
- * first place_best        hold_best.c     last: every owner's look at the section, then its best block
- *     place_decide      hold_decide.c   all granted: the hold, its record, commits
- *     place_refuse      hold_refuse.c   aborts what was granted; figures for the refusal
+ *     command_hold     hold_place.c    checks that need no owner
+ *     place_begin      hold_owners.c   owner after owner, ascending by shard: all its units, or its refusal
+ *     place_reserved   hold_owners.c   an owner's answer: go on, or find which refused unit was asked first
+ *     place_best       hold_best.c     last: every owner's look at the section, then its best block
+ *     place_decide     hold_decide.c   all granted: the hold, its record, commits
+ *     place_refuse     hold_refuse.c   aborts what was granted; figures for the refusal
  *
  * Where one owner has all units what it grants is final; with several, units are reserved first and
  * committed after the decision, and nobody sees them taken in between. Where owner and home are one shard
@@ -269,7 +269,8 @@ place_checks(struct shard *shard, struct operation *op, const struct event *even
         memcpy(reply->unit, asked->unit, asked->unit_size);
     } else {
         op->replaced = replaced;
-        (void)over_limit(shard, op, operation_units(op), reply);
+        if (event->settings->units_per_user_max > 0)
+            (void)over_limit(shard, op, operation_units(op), reply);
     }
     /* One's own same hold comes before all of these refusals; where there is none of them its seats are
      * refused as held, and it is found by that. Only a replaced hold's own seats would not be refused. */

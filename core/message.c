@@ -34,8 +34,10 @@ uint32_t
 command_flatten(const struct command *command, struct message_command *ret_message)
 {
     struct command *c = &ret_message->command;
-    uint32_t size = sizeof *ret_message;
-    *c = *command;
+    /* The texts begin behind the last seat in use. */
+    uint32_t size = (uint32_t)(offsetof(struct message_command, command.seats) +
+                               command->seat_count * sizeof command->seats[0]);
+    memcpy(c, command, size - offsetof(struct message_command, command));
     flatten_bytes(ret_message, &size, &c->event);
     flatten_bytes(ret_message, &size, &c->user);
     flatten_bytes(ret_message, &size, &c->key);

@@ -253,7 +253,9 @@ struct message_event_done {
 struct message_command {
     struct message_header header;
     uint64_t tag;
-    struct command command; /* views are offsets from the start of the message until unflattened */
+    /* Views are offsets from the start of the message until unflattened; texts stand in the place of the
+     * seats that are not used. */
+    struct command command;
 };
 
 #define COMMAND_FLAT_MAX                                                                                   \

@@ -329,9 +329,9 @@ operation_decided(struct shard *shard, struct operation *op, const struct reply 
     }
     if (op->awaited > 0)
         telling(shard, op, true);
-    assert(reply->figures == 0);
-    assert(reply->status == STATUS_OK);
     if (!told_by_hold(op)) {
+        assert(reply->figures == 0);
+        assert(reply->status == STATUS_OK);
         op->packed_size = (uint16_t)reply_pack(reply, op->packed);
         assert(op->packed_size <= OPERATION_PACKED_MAX);
     }

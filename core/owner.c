@@ -3,7 +3,8 @@
  *
  * RESERVE names all the hold's units that this shard owns. It is decided in one step: first everything is
  * checked, in the order asked, then everything is taken, or nothing (R4). Where the hold's other units lie
- * with other owners the units are only reserved, and a SETTLE commits or aborts them.
+ * with other owners the units are only reserved, and a SETTLE commits or aborts them. For the home in this
+ * same shard owner_take_own() decides the same way, without a message.
  *
  * Who asks for a unit that is reserved waits here, parked, until it is settled. Homes ask owners in
  * ascending order and hold nothing of a later one while they wait for an earlier one, so nobody waits in a

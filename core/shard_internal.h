@@ -712,7 +712,8 @@ void command_event_get(struct shard *shard, const struct origin *origin, const s
 struct pool_settings *event_pools_settings(struct event *event);
 void command_seats(struct shard *shard, const struct origin *origin, const struct command *command);
 
-/* The change is recorded: remembers the answer, frees the user, answers now or when it may. */
+/* The change is recorded: remembers the answer, frees the user, answers now or when it may. reply NULL: the
+ * answer is not remembered, and will be read from the hold. */
 void operation_decided(struct shard *shard, struct operation *op, const struct reply *reply);
 void operation_durable(struct shard *shard, struct operation *op);
 void operation_finish_refused(struct shard *shard, struct operation *op, const struct reply *reply);
