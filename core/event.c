@@ -302,6 +302,7 @@ event_lay_blocks(struct shard *shard, struct event *event)
         uint32_t count = section_blocks(event->settings, i, NULL, block_seats);
         uint32_t row = 0;
         for (uint32_t k = 0; k < count; k++) {
+            section->owners |= SHARD_BIT(event->block_owner[section->block_first + k]);
             if (event->block_owner[section->block_first + k] == shard->settings.shard_index) {
                 event->block_places[section->block_first + k].seat_first = seat_first;
                 seat_first += block_seats[k];

@@ -113,6 +113,7 @@ struct section {
     uint16_t *row_offset;  /* irregular: index of the row's first seat in its block */
     uint16_t *row_slots;   /* irregular: row + 1 by hash of its name */
     uint32_t row_slot_mask;
+    uint64_t owners;    /* shards that own its blocks */
     uint32_t own_first; /* this shard's blocks of the section: own_blocks[own_first...] */
     uint32_t own_count;
     uint32_t own_seats; /* and the seats in them, by state */
