@@ -77,8 +77,8 @@ struct command {
     struct bytes section; /* SEATS; HOLD with best_count */
     const struct event_settings *settings; /* EVENT_CREATE: stays unchanged until the reply has come */
     const struct event_change *change;     /* EVENT_SET: likewise, with all it points to */
-    struct seat_name seats[HOLD_SEATS_MAX];
     struct pool_quantity pools[HOLD_POOLS_MAX];
+    struct seat_name seats[HOLD_SEATS_MAX]; /* last: what is not used is not copied (command_flatten) */
 };
 
 enum hold_state {
