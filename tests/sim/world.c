@@ -772,6 +772,14 @@ step_shard(struct world *world, uint32_t shard, uint32_t draw, bool may_fail)
 }
 
 void
+world_sweep(struct world *world)
+{
+    for (uint32_t i = 0; i < world->shard_count; i++) {
+        (void)sweep(world, i);
+    }
+}
+
+void
 world_step(struct world *world, bool may_fail)
 {
     const struct scenario *scenario = world->scenario;
