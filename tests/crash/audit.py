@@ -34,6 +34,8 @@ class Audit:
         self.resp, self.http = Resp(server, timeout=60), Http(server, timeout=60)
         self.looked = 0
         self.settled = 0
+        self.waited = 0  # looks at units again
+        self.waited_for = None
 
     def close(self):
         self.resp.close()
@@ -240,6 +242,7 @@ class Audit:
             wrong = self.units_wrong(event)
             if wrong is None:
                 return
+            self.waited, self.waited_for = self.waited + 1, f"{event}: {wrong}"
             if time.monotonic() > end:
                 raise Violation(f"{event}: {wrong}")
             time.sleep(0.02)
