@@ -284,6 +284,68 @@ crash(uint32_t first, uint32_t count)
     world_crash(run.world, shard_count);
 }
 
+static uint32_t
+answered_count(uint32_t first, uint32_t count)
+{
+    uint32_t answered = 0;
+    for (uint32_t i = first; i < first + count; i++) {
+        answered += run.ops[i].answered && run.ops[i].answer.status == STATUS_OK;
+    }
+    return answered;
+}
+
+/* When the crash of a round comes. Each is where something else may have been forgotten. */
+struct crash_plan {
+    enum {
+        CRASH_NEVER,
+        CRASH_AT_STEP,
+        CRASH_IN_WRITE,      /* a batch is on its way: in the n-th step of those */
+        CRASH_BEHIND_ANSWER, /* the n-th: what it rests on is on the disk, whatever others have not written
+                              */
+        CRASH_BEHIND_SNAPSHOT, /* which counts from then on, so what it reflects has to be there */
+    } when;
+    uint32_t left;
+    uint32_t step; /* at the latest */
+    uint64_t snapshots;
+};
+
+static struct crash_plan
+plan_crash(uint32_t count, uint32_t *steps_max)
+{
+    struct random *random = &run.random;
+    struct crash_plan plan = {.when = CRASH_AT_STEP, .step = random_below(random, *steps_max)};
+    uint32_t draw = random_below(random, 100);
+    if (draw < 80) {
+        plan.when = draw < 28 ? CRASH_IN_WRITE : draw < 65 ? CRASH_BEHIND_ANSWER : CRASH_BEHIND_SNAPSHOT;
+        plan.left = random_between(random, 1, draw < 28 ? 8 : count);
+        plan.snapshots = world_counts(run.world)->snapshots;
+        *steps_max = 60 + 60 * count;
+        plan.step = *steps_max - 1;
+    }
+    if (random_chance(random, 25)) {
+        world_threaten(run.world, random_between(random, 1, 30));
+    }
+    return plan;
+}
+
+static bool
+crash_is_due(struct crash_plan *plan, uint32_t step, uint32_t first, uint32_t count)
+{
+    if (plan->when == CRASH_NEVER || step == plan->step || world_died(run.world)) {
+        return plan->when != CRASH_NEVER;
+    }
+    switch (plan->when) {
+    case CRASH_IN_WRITE:
+        return world_writing(run.world) && --plan->left == 0;
+    case CRASH_BEHIND_ANSWER:
+        return answered_count(first, count) >= plan->left;
+    case CRASH_BEHIND_SNAPSHOT:
+        return world_counts(run.world)->snapshots > plan->snapshots;
+    default:
+        return false;
+    }
+}
+
 /* The requests of one round are sent while other things happen. Returns whether it ended in a crash. */
 static bool
 play(uint32_t first, uint32_t count)
@@ -294,23 +356,16 @@ play(uint32_t first, uint32_t count)
     bool clock_moves = !will_crash && random_chance(random, run.scenario.clock_percent);
     uint32_t moves = clock_moves ? random_between(random, 1, 3) : 0;
     uint32_t steps_max = random_between(random, 5, 40 + 60 * count);
-    uint32_t crash_at = random_below(random, steps_max);
-    /* most crashes come while a batch is on its way: in the n-th step of those */
-    uint32_t writing_left = will_crash && random_chance(random, 75) ? random_between(random, 1, 8) : 0;
-    if (writing_left > 0) {
-        steps_max = 60 + 60 * count;
-        crash_at = steps_max - 1;
+    struct crash_plan plan = {.when = CRASH_NEVER};
+    if (will_crash) {
+        plan = plan_crash(count, &steps_max);
     }
     bool may_fail = will_crash && random_chance(random, run.scenario.die_percent);
-    if (will_crash && random_chance(random, 30)) {
-        world_threaten(run.world, random_between(random, 1, 30));
-    }
-    if (run.scenario.hot && random_chance(random, 50)) {
-        world_sweep(run.world); /* so that units come back while others ask for them */
+    if (run.scenario.hot && (will_crash || random_chance(random, 30))) {
+        world_sweep(run.world, will_crash); /* so that units come back while others ask for them */
     }
     for (uint32_t step = 0; step < steps_max; step++) {
-        bool in_write = writing_left > 0 && world_writing(run.world) && --writing_left == 0;
-        if (will_crash && (step == crash_at || in_write || world_died(run.world))) {
+        if (crash_is_due(&plan, step, first, count)) {
             crash(first, count);
             return true;
         }
@@ -321,10 +376,10 @@ play(uint32_t first, uint32_t count)
             world_advance(run.world, random_chance(random, 50) ? random_between(random, 1, 20)
                                                                : random_between(random, 20, 1500));
             note_clock();
-        } else if (sent < count || !all_answered(first, count)) {
-            world_step(run.world, may_fail);
-        } else if (!will_crash) {
+        } else if (sent == count && all_answered(first, count) && !will_crash) {
             break;
+        } else {
+            world_step(run.world, may_fail);
         }
     }
     while (sent < count) {
