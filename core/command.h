@@ -61,6 +61,7 @@ struct command {
     struct bytes event;       /* HOLD, HOLDS, EVENT_SET, EVENT_GET, SEATS; empty: see event_index */
     struct bytes user;        /* HOLD, CONFIRM, EXTEND, RELEASE, HOLDS */
     struct bytes key;         /* idempotency key; empty: none */
+    struct bytes caller;      /* name of the API key it came with, at most CALLER_SIZE_MAX; may be empty */
     struct bytes request_id;  /* may be empty */
     struct bytes payment_ref; /* CONFIRM; may be empty */
     struct trace trace;

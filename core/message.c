@@ -41,6 +41,7 @@ command_flatten(const struct command *command, struct message_command *ret_messa
     flatten_bytes(ret_message, &size, &c->event);
     flatten_bytes(ret_message, &size, &c->user);
     flatten_bytes(ret_message, &size, &c->key);
+    flatten_bytes(ret_message, &size, &c->caller);
     flatten_bytes(ret_message, &size, &c->request_id);
     flatten_bytes(ret_message, &size, &c->payment_ref);
     flatten_bytes(ret_message, &size, &c->section);
@@ -62,6 +63,7 @@ command_unflatten(struct message_command *message)
     unflatten_bytes(message, &c->event);
     unflatten_bytes(message, &c->user);
     unflatten_bytes(message, &c->key);
+    unflatten_bytes(message, &c->caller);
     unflatten_bytes(message, &c->request_id);
     unflatten_bytes(message, &c->payment_ref);
     unflatten_bytes(message, &c->section);

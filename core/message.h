@@ -266,7 +266,7 @@ struct message_command {
 
 #define COMMAND_FLAT_MAX                                                                                   \
     (sizeof(struct message_command) + EVENT_ID_SIZE_MAX + USER_ID_SIZE_MAX + KEY_SIZE_MAX +                \
-     REQUEST_ID_SIZE_MAX + PAYMENT_REF_SIZE_MAX +                                                          \
+     CALLER_SIZE_MAX + REQUEST_ID_SIZE_MAX + PAYMENT_REF_SIZE_MAX +                                        \
      NAME_SIZE_MAX * (1 + 2 * HOLD_SEATS_MAX + HOLD_POOLS_MAX) + 8)
 
 /* Returns the size, a multiple of 8; memory holds COMMAND_FLAT_MAX bytes, 8-aligned. */

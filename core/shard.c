@@ -368,7 +368,7 @@ command_home(const struct shard *shard, const struct command *c, uint64_t hash)
 {
     uint32_t count = shard->settings.shard_count;
     if (operator_keyed(c))
-        return operator_home(shard);
+        return operator_home(shard, c);
     switch (c->type) {
     case COMMAND_HOLD:
     case COMMAND_HOLDS:

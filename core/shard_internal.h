@@ -827,7 +827,7 @@ uint64_t record_key(struct shard *shard, const struct operation *op, const struc
 
 /* -- operator_key.c -- */
 bool operator_keyed(const struct command *command);
-uint32_t operator_home(const struct shard *shard);
+uint32_t operator_home(const struct shard *shard, const struct command *command);
 void operator_execute(struct shard *shard, const struct origin *origin, const struct command *command);
 void operator_answered(struct shard *shard, uint32_t operation, const struct reply *reply);
 
