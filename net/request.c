@@ -394,7 +394,10 @@ random_next(uint64_t state[4])
 static void
 decode(struct loop *loop, struct conn *conn, const char *data, size_t size)
 {
-    struct decode_memory memory = {.owner = loop, .draft = take_draft, .change = &loop->change};
+    struct decode_memory memory = {.owner = loop,
+                                   .draft = take_draft,
+                                   .change = &loop->change,
+                                   .admit = loop->keys != NULL ? guard_bearer : NULL};
     assert(loop->event_memory_taken == NULL);
     if (conn->protocol == PROTOCOL_HTTP) {
         uint64_t random[3] = {random_next(loop->random), random_next(loop->random),
@@ -524,6 +527,8 @@ execute(struct loop *loop, struct conn *conn, const char *data, size_t size)
     uint32_t index = conn_index(loop, conn);
     bool taken = true;
     decode(loop, conn, data, size);
+    if (loop->guarded)
+        guard_request(loop, conn);
     if (request->kind == REQUEST_COMMAND && request->command.type == COMMAND_EVENT_SET &&
         take_draft(loop) == NULL) {
         request->kind = REQUEST_ERROR; /* EVENT_MEMORIES_MAX changes are under way */
@@ -554,6 +559,7 @@ execute(struct loop *loop, struct conn *conn, const char *data, size_t size)
     }
     if (!taken)
         return false;
+    conn->charged = false;
     count_request(loop, request);
     bool last = request->kind == REQUEST_QUIT || (request->kind == REQUEST_ERROR && request->error.close) ||
                 (request->reply_context.http != 0 && !request->reply_context.keep_alive);
