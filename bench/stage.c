@@ -47,16 +47,20 @@ host_reply(void *context, uint64_t tag, const struct reply *reply, uint64_t sequ
     }
 }
 
-/* Zeroed memory that costs nothing until it is touched, or is touched now. */
+/* Zeroed memory that costs nothing until it is touched, or is touched now. As in the server, pages of 2 MiB
+ * are asked for. */
 static void *
 memory_reserve(size_t size, bool touched)
 {
-    int when = touched ? MAP_POPULATE : MAP_NORESERVE;
-    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | when, -1, 0);
+    void *memory =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) {
         fprintf(stderr, "core_bench: no %zu bytes of memory\n", size);
         exit(1);
     }
+    (void)madvise(memory, size, MADV_HUGEPAGE); /* only advice */
+    for (size_t at = 0; touched && at < size; at += 4096)
+        ((volatile char *)memory)[at] = 0;
     return memory;
 }
 

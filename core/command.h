@@ -65,9 +65,10 @@ struct event_change {
  */
 struct command {
     enum command_type type;
-    struct bytes event; /* HOLD, HOLDS, EVENT_SET, EVENT_GET, SEATS, QUEUE_JOIN; empty: see event_index */
-    struct bytes user;  /* HOLD, CONFIRM, EXTEND, RELEASE, HOLDS, QUEUE_JOIN */
-    struct bytes key;   /* idempotency key; empty: none */
+    struct bytes event;  /* HOLD, HOLDS, EVENT_SET, EVENT_GET, SEATS, QUEUE_JOIN; empty: see event_index */
+    struct bytes user;   /* HOLD, CONFIRM, EXTEND, RELEASE, HOLDS, QUEUE_JOIN */
+    struct bytes key;    /* idempotency key; empty: none */
+    struct bytes caller; /* name of the API key it came with, at most CALLER_SIZE_MAX; may be empty */
     struct bytes request_id;  /* may be empty */
     struct bytes payment_ref; /* CONFIRM; may be empty */
     struct trace trace;
@@ -87,8 +88,8 @@ struct command {
     struct bytes section;                  /* SEATS; HOLD with best_count */
     const struct event_settings *settings; /* EVENT_CREATE: stays unchanged until the reply has come */
     const struct event_change *change;     /* EVENT_SET: likewise, with all it points to */
-    struct seat_name seats[HOLD_SEATS_MAX];
     struct pool_quantity pools[HOLD_POOLS_MAX];
+    struct seat_name seats[HOLD_SEATS_MAX]; /* last: what is not used is not copied (command_flatten) */
 };
 
 enum hold_state {

@@ -195,6 +195,18 @@ event_find_settings(const void *context, struct bytes id)
     return event == NULL ? NULL : event->settings;
 }
 
+/* Names have a few characters: a loop is shorter than a call. */
+static bool
+name_is(const struct name *name, struct bytes text)
+{
+    if (name->size != text.size)
+        return false;
+    for (uint32_t i = 0; i < text.size; i++)
+        if (name->text[i] != text.data[i])
+            return false;
+    return true;
+}
+
 /* Small hash of a short name, for tables of section and row names (FNV-1a). */
 static uint32_t
 name_hash(const char *text, uint32_t size)
@@ -291,6 +303,7 @@ event_lay_blocks(struct shard *shard, struct event *event)
         uint32_t count = section_blocks(event->settings, i, NULL, block_seats);
         uint32_t row = 0;
         for (uint32_t k = 0; k < count; k++) {
+            section->owners |= SHARD_BIT(event->block_owner[section->block_first + k]);
             if (event->block_owner[section->block_first + k] == shard->settings.shard_index) {
                 event->block_places[section->block_first + k].seat_first = seat_first;
                 seat_first += block_seats[k];
@@ -388,8 +401,7 @@ event_section_find(const struct event *event, struct bytes name)
     uint32_t slot = name_hash(name.data, name.size) % SECTION_SLOTS;
     while (event->section_slots[slot] != 0) {
         uint32_t index = event->section_slots[slot] - 1u;
-        if (sections[index].name.size == name.size &&
-            memcmp(sections[index].name.text, name.data, name.size) == 0)
+        if (name_is(&sections[index].name, name))
             return (int32_t)index;
         slot = (slot + 1) % SECTION_SLOTS;
     }
@@ -421,7 +433,7 @@ irregular_row_find(const struct event *event, uint32_t index, struct bytes name)
     uint32_t slot = name_hash(name.data, name.size) & section->row_slot_mask;
     while (section->row_slots[slot] != 0) {
         uint32_t row = section->row_slots[slot] - 1u;
-        if (rows[row].name.size == name.size && memcmp(rows[row].name.text, name.data, name.size) == 0)
+        if (name_is(&rows[row].name, name))
             return (int32_t)row;
         slot = (slot + 1) & section->row_slot_mask;
     }

@@ -93,6 +93,16 @@ wheel_remove(struct expiry_wheel *wheel, uint32_t item)
     wheel->count--;
 }
 
+void
+wheel_prefetch(const struct expiry_wheel *wheel, uint32_t item)
+{
+    const struct wheel_link *link = link_of(wheel, item);
+    if (link->next != SLAB_NONE)
+        __builtin_prefetch(link_of(wheel, link->next), 1);
+    if (link->prev < WHEEL_FIRST)
+        __builtin_prefetch(link_of(wheel, link->prev), 1);
+}
+
 /* The first tick from wheel->tick on at which some slot has to be looked at. */
 static uint64_t
 next_tick(const struct expiry_wheel *wheel)

@@ -33,6 +33,8 @@ void wheel_open(struct expiry_wheel *wheel, const struct slab *items, uint32_t l
 /* An item may be added with a deadline that has passed; it is due with the next tick. */
 void wheel_add(struct expiry_wheel *wheel, uint32_t item, uint64_t deadline_ms);
 void wheel_remove(struct expiry_wheel *wheel, uint32_t item);
+/* Asks for what wheel_remove() will write besides the item itself. */
+void wheel_prefetch(const struct expiry_wheel *wheel, uint32_t item);
 
 /* An item whose deadline is at or before now_ms, never one before its time; none: SLAB_NONE. It stays in
  * the wheel until the caller removes it, which it does before the next call. *budget counts down for each

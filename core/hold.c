@@ -22,8 +22,35 @@
 void
 hold_prefetch(const struct shard *shard, uint16_t route)
 {
-    struct uuid next = uuid_make(shard->now_ms, shard->settings.id_seed, shard->id_counter + 1, route);
+    struct uuid next = uuid_put(shard->now_ms, shard->id_counter + 1, route, shard->id_random);
     index_prefetch(&shard->holds_index, uuid_hash(&next));
+}
+
+struct uuid
+hold_id_next(struct shard *shard, uint16_t route)
+{
+    struct uuid id = uuid_put(shard->now_ms, ++shard->id_counter, route, shard->id_random);
+    shard->id_random = uuid_random(shard->settings.id_seed, shard->id_counter + 1);
+    return id;
+}
+
+/* Asks at once for all that the end of a hold will touch: its user, its seats, its neighbours in the wheel.
+ */
+void
+hold_prefetch_parts(const struct shard *shard, uint32_t slot)
+{
+    struct hold *hold = hold_at(shard, slot);
+    const struct event *event = event_at(shard, hold->event);
+    __builtin_prefetch(user_at(shard, hold->user), 1);
+    if (hold->state != HOLD_HELD)
+        return; /* mostly asked for again by somebody who did not get the answer */
+    wheel_prefetch(&shard->wheel, slot);
+    const struct unit_line *lines = hold_lines(shard, hold);
+    for (uint32_t i = 0; i < hold->seat_count; i++) {
+        struct seat_place place = event_seat_place(event, lines[i].a);
+        if (event_place_owner(event, place) == shard->settings.shard_index)
+            event_seat_prefetch(event, place);
+    }
 }
 
 uint32_t
@@ -333,9 +360,10 @@ hold_settle_owners(struct shard *shard, uint32_t slot, uint32_t action, struct o
     uint32_t self = shard->settings.shard_index;
     uint64_t others = 0;
     for (uint32_t i = 0; i < hold->seat_count; i++) {
-        uint32_t owner = event_seat_owner(event, lines[i].a);
+        struct seat_place place = event_seat_place(event, lines[i].a);
+        uint32_t owner = event_place_owner(event, place);
         if (owner == self)
-            seat_settle(event, lines[i].a, action, lines[i].b, slot, hold->wheel.deadline_ms);
+            seat_settle(event, place, action, lines[i].b, slot, hold->wheel.deadline_ms);
         else
             others |= SHARD_BIT(owner);
     }
@@ -382,7 +410,7 @@ settle_send(struct shard *shard, uint32_t owner, struct message_settle *settle, 
     }
     if (op != NULL)
         op->awaited++;
-    message_send(shard, owner, settle, sizeof *settle);
+    message_send(shard, owner, settle, message_settle_size(settle));
 }
 
 bool

@@ -29,15 +29,10 @@ best_look_message(const struct shard *shard, const struct operation *op, uint32_
 bool
 place_look(struct shard *shard, struct operation *op, uint32_t section, uint32_t count)
 {
-    struct event *event = event_at(shard, op->event);
-    const struct section *s = &event->sections[section];
-    uint64_t owners = 0;
-    for (uint32_t i = s->block_first; i < s->block_first + s->block_count; i++)
-        owners |= SHARD_BIT(event->block_owner[i]);
+    uint64_t owners = event_at(shard, op->event)->sections[section].owners;
     section_look_open(&op->look);
-    for (uint32_t i = 0; i < shard->settings.shard_count; i++) {
-        if ((owners & SHARD_BIT(i)) == 0)
-            continue;
+    for (; owners != 0; owners &= owners - 1) {
+        uint32_t i = (uint32_t)__builtin_ctzll(owners);
         struct message_look message;
         best_look_message(shard, op, section, count, &message);
         if (i != shard->settings.shard_index) {
@@ -159,8 +154,9 @@ best_reserved(struct shard *shard, struct operation *op, uint32_t from,
     op->granted |= SHARD_BIT(from);
     for (uint32_t i = 0; i < answer->seat_count; i++) {
         struct operation_seat *seat = &op->seats[op->seat_count++];
-        seat->ref = answer->seats[i];
-        seat->version = answer->versions[i];
+        seat->ref = answer->seats[i].ref;
+        seat->version = answer->seats[i].version;
+        seat->place = event_seat_place(event_at(shard, op->event), seat->ref);
         seat->owner = (uint8_t)from;
         seat->kept = false;
     }

@@ -64,7 +64,7 @@ static void
 hold_fill(struct shard *shard, struct operation *op)
 {
     struct hold *hold = hold_at(shard, op->hold);
-    hold->id = uuid_make(shard->now_ms, shard->settings.id_seed, ++shard->id_counter, op->route);
+    hold->id = hold_id_next(shard, op->route);
     hold->wheel.deadline_ms = op->deadline_ms;
     hold->start_ms = op->start_ms;
     hold->ended_ms = 0;

@@ -37,6 +37,7 @@ hold_for(struct shard *shard, const struct origin *origin, const struct command 
     }
     struct hold *hold = hold_at(shard, slot);
     const struct user *user = user_at(shard, hold->user);
+    hold_prefetch_parts(shard, slot);
     if (c->type != COMMAND_CANCEL && !bytes_equal(user_name(shard, user), c->user)) {
         reply_status(shard, origin, c->type, STATUS_NOHOLD);
         return SLAB_NONE;
@@ -142,7 +143,10 @@ record_and_decide(struct shard *shard, struct operation *op)
 {
     op->sequence = record_hold(shard, op->hold, op);
     op->after_durable = true;
-    decided(shard, op);
+    if (op->key_used)
+        decided(shard, op);
+    else
+        operation_decided(shard, op, NULL); /* the hold tells it when the time has come */
 }
 
 /* The record is on disk: the owners may know. */
@@ -188,9 +192,11 @@ late_begin(struct shard *shard, struct operation *op)
     op->seat_count = op->seats_asked = hold->seat_count;
     op->pool_count = hold->pool_count;
     op->deadline_ms = hold->wheel.deadline_ms;
-    for (uint32_t i = 0; i < hold->seat_count; i++)
-        op->seats[i] = (struct operation_seat){.ref = lines[i].a,
-                                               .owner = (uint8_t)event_seat_owner(event, lines[i].a)};
+    for (uint32_t i = 0; i < hold->seat_count; i++) {
+        struct seat_place place = event_seat_place(event, lines[i].a);
+        op->seats[i] = (struct operation_seat){
+            .ref = lines[i].a, .place = place, .owner = (uint8_t)event_place_owner(event, place)};
+    }
     for (uint32_t i = 0; i < hold->pool_count; i++)
         op->pools[i] = (struct operation_pool){
             .quantity = lines[hold->seat_count + i].a,
@@ -225,8 +231,7 @@ command_confirm(struct shard *shard, const struct origin *origin, const struct c
     if (op == NULL)
         return;
     op->payment_ref_size = (uint8_t)c->payment_ref.size;
-    if (c->payment_ref.size > 0)
-        memcpy(op->payment_ref, c->payment_ref.data, c->payment_ref.size);
+    bytes_copy(op->payment_ref, c->payment_ref);
     if (opening.state == HOLD_EXPIRED)
         late_begin(shard, op);
     else if (opening.state == HOLD_CONFIRMED)

@@ -103,7 +103,7 @@ place_ask(struct shard *shard, struct operation *op, uint32_t owner, struct mess
 {
     op->awaited++;
     if (owner != shard->settings.shard_index) {
-        message_send(shard, owner, message, sizeof *message);
+        message_send(shard, owner, message, message_reserve_size(message));
         return;
     }
     struct message_reserved answer;
@@ -150,8 +150,8 @@ granted_note(struct shard *shard, struct operation *op, uint32_t from,
     for (uint32_t i = 0; i < op->seats_asked; i++) {
         if (op->seats[i].owner != from || op->seats[i].kept)
             continue;
-        assert(answer->seats[next] == op->seats[i].ref);
-        op->seats[i].version = answer->versions[next++];
+        assert(answer->seats[next].ref == op->seats[i].ref);
+        op->seats[i].version = answer->seats[next++].version;
     }
     assert(next == answer->seat_count);
     next = 0;

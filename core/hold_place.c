@@ -1,12 +1,12 @@
 /*
  * hold_place.c - HOLD: the checks in the contract's order, and everything the decision will need (R4).
  *
- *     command_hold      hold_place.c    checks that need no owner
- *     place_begin       hold_owners.c   owner after owner, ascending by shard: all its units, or its
- * refusal place_reserved                    an owner's answer: go on, or find which refused unit was asked
- * first place_best        hold_best.c     last: every owner's look at the section, then its best block
- *     place_decide      hold_decide.c   all granted: the hold, its record, commits
- *     place_refuse      hold_refuse.c   aborts what was granted; figures for the refusal
+ *     command_hold     hold_place.c    checks that need no owner
+ *     place_begin      hold_owners.c   owner after owner, ascending by shard: all its units, or its refusal
+ *     place_reserved   hold_owners.c   an owner's answer: go on, or find which refused unit was asked first
+ *     place_best       hold_best.c     last: every owner's look at the section, then its best block
+ *     place_decide     hold_decide.c   all granted: the hold, its record, commits
+ *     place_refuse     hold_refuse.c   aborts what was granted; figures for the refusal
  *
  * Where one owner has all units what it grants is final; with several, units are reserved first and
  * committed after the decision, and nobody sees them taken in between. Where owner and home are one shard
@@ -68,9 +68,10 @@ resolve(const struct shard *shard, struct operation *op, const struct event *eve
             asked_unknown_seat(asked, &c->seats[i]);
             return;
         }
-        op->seats[i].owner = (uint8_t)event_seat_owner(event, op->seats[i].ref);
+        op->seats[i].place = event_seat_place(event, op->seats[i].ref);
+        op->seats[i].owner = (uint8_t)event_place_owner(event, op->seats[i].place);
         if (op->seats[i].owner == shard->settings.shard_index)
-            event_seat_prefetch(event, op->seats[i].ref);
+            event_seat_prefetch(event, op->seats[i].place);
     }
     for (uint32_t i = 0; i < c->pool_count; i++) {
         int32_t pool = event_settings_find_pool(event->settings, c->pools[i].name);
@@ -271,7 +272,8 @@ place_checks(struct shard *shard, struct operation *op, const struct event *even
         memcpy(reply->unit, asked->unit, asked->unit_size);
     } else {
         op->replaced = replaced;
-        (void)over_limit(shard, op, operation_units(op), reply);
+        if (event->settings->units_per_user_max > 0)
+            (void)over_limit(shard, op, operation_units(op), reply);
     }
     /* One's own same hold comes before all of these refusals; where there is none of them its seats are
      * refused as held, and it is found by that. Only a replaced hold's own seats would not be refused. */
@@ -302,7 +304,7 @@ place_checks(struct shard *shard, struct operation *op, const struct event *even
 }
 
 void
-command_hold(struct shard *shard, const struct origin *origin, const struct command *c)
+command_hold(struct shard *shard, const struct origin *origin, const struct command *c, uint64_t hash)
 {
     struct key_hash key;
     struct key_hash fingerprint;
@@ -328,7 +330,6 @@ command_hold(struct shard *shard, const struct origin *origin, const struct comm
     }
     /* Four places in memory are far from each other: the user's, the seat's (resolve), the new hold's
      * bucket. They are asked for at once and used later. */
-    uint64_t hash = user_hash(shard, c->user);
     user_prefetch(shard, event->number, hash);
     hold_prefetch(shard, route16(hash));
     struct operation *op = operation_take(shard, origin, c->type);

@@ -26,10 +26,8 @@ hash_tag(const struct index *index, uint64_t hash)
 static uint32_t
 bucket_number(const struct index *index, uint64_t hash)
 {
-    uint32_t number = (uint32_t)hash & ((2u << index->level) - 1);
-    if (number >= index->bucket_count)
-        number &= (1u << index->level) - 1;
-    return number;
+    uint32_t number = (uint32_t)hash & index->mask;
+    return number < index->bucket_count ? number : number & index->mask >> 1;
 }
 
 void
@@ -49,6 +47,7 @@ index_open(struct index *index, struct carve *carve, uint32_t count_max)
     index->bucket_count_max = buckets;
     index->tag_shift = shift;
     index->level = shift;
+    index->mask = (2u << shift) - 1;
     index->count = 0;
     index->count_max = count_max;
 }
@@ -93,8 +92,10 @@ index_split(struct index *index)
     memset(low, 0, sizeof *low);
     assert(high->items[0] == 0);
     index->bucket_count++;
-    if (index->bucket_count == 2u << index->level)
+    if (index->bucket_count == 2u << index->level) {
         index->level++;
+        index->mask = (2u << index->level) - 1;
+    }
 
     for (;;) {
         uint32_t more = old.more;
@@ -126,12 +127,13 @@ index_remove(struct index *index, uint64_t hash, uint32_t item)
     struct index_bucket *hit = NULL;
     struct index_bucket *before = NULL;
     uint32_t hit_at = 0;
+    uint32_t last;
     /* The last item of the chain takes the place of the one removed. */
     for (;;) {
-        for (uint32_t i = 0; hit == NULL && i < INDEX_BUCKET_ITEMS; i++) {
-            if (bucket->items[i] == item + 1) {
+        for (last = 0; last < INDEX_BUCKET_ITEMS && bucket->items[last] != 0; last++) {
+            if (bucket->items[last] == item + 1) {
                 hit = bucket;
-                hit_at = i;
+                hit_at = last;
             }
         }
         if (bucket->more == 0)
@@ -140,9 +142,7 @@ index_remove(struct index *index, uint64_t hash, uint32_t item)
         bucket = bucket_more(index, bucket);
     }
     assert(hit != NULL);
-    uint32_t last = INDEX_BUCKET_ITEMS;
-    while (bucket->items[last - 1] == 0)
-        last--;
+    assert(last > 0);
     hit->tags[hit_at] = bucket->tags[last - 1];
     hit->items[hit_at] = bucket->items[last - 1];
     bucket->items[last - 1] = 0;
@@ -192,6 +192,7 @@ index_check(const struct index *index)
     uint64_t count = 0;
     assert(index->bucket_count >= 1u << index->level);
     assert(index->bucket_count < 2u << index->level);
+    assert(index->mask == (2u << index->level) - 1);
     for (uint32_t i = 0; i < index->bucket_count; i++) {
         for (const struct index_bucket *b = &index->buckets[i]; b != NULL; b = bucket_more(index, b)) {
             assert(b->more == 0 || b->items[INDEX_BUCKET_ITEMS - 1] != 0);

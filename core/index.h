@@ -31,6 +31,7 @@ struct index {
     uint32_t bucket_count_max;
     uint32_t tag_shift; /* the table starts with 1 << tag_shift buckets */
     uint32_t level;     /* 1 << level <= bucket_count < 2 << level */
+    uint32_t mask;      /* (2 << level) - 1 */
     uint32_t count;
     uint32_t count_max;
 };

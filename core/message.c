@@ -19,8 +19,7 @@ static_assert(HOLD_PACKED_MAX == 188, "as drawn above");
 static void
 flatten_bytes(struct message_command *message, uint32_t *size, struct bytes *view)
 {
-    if (view->size > 0)
-        memcpy((char *)message + *size, view->data, view->size);
+    bytes_copy((char *)message + *size, *view);
     view->data = (const char *)(uintptr_t)*size;
     *size += view->size;
 }
@@ -35,11 +34,14 @@ uint32_t
 command_flatten(const struct command *command, struct message_command *ret_message)
 {
     struct command *c = &ret_message->command;
-    uint32_t size = sizeof *ret_message;
-    *c = *command;
+    /* The texts begin behind the last seat in use. */
+    uint32_t size = (uint32_t)(offsetof(struct message_command, command.seats) +
+                               command->seat_count * sizeof command->seats[0]);
+    memcpy(c, command, size - offsetof(struct message_command, command));
     flatten_bytes(ret_message, &size, &c->event);
     flatten_bytes(ret_message, &size, &c->user);
     flatten_bytes(ret_message, &size, &c->key);
+    flatten_bytes(ret_message, &size, &c->caller);
     flatten_bytes(ret_message, &size, &c->request_id);
     flatten_bytes(ret_message, &size, &c->payment_ref);
     flatten_bytes(ret_message, &size, &c->section);
@@ -61,6 +63,7 @@ command_unflatten(struct message_command *message)
     unflatten_bytes(message, &c->event);
     unflatten_bytes(message, &c->user);
     unflatten_bytes(message, &c->key);
+    unflatten_bytes(message, &c->caller);
     unflatten_bytes(message, &c->request_id);
     unflatten_bytes(message, &c->payment_ref);
     unflatten_bytes(message, &c->section);
@@ -82,9 +85,9 @@ hold_view_pack(const struct hold_view *view, uint8_t *ret_packed)
     at[25] = view->seat_count;
     at[26] = view->pool_count;
     at[27] = 0;
-    memcpy(at + 28, view->seats, view->seat_count * 8u);
+    bytes_copy(at + 28, (struct bytes){(const char *)view->seats, view->seat_count * 8u});
     at += 28 + view->seat_count * 8u;
-    memcpy(at, view->pools, view->pool_count * 8u);
+    bytes_copy(at, (struct bytes){(const char *)view->pools, view->pool_count * 8u});
     return (uint32_t)(at - ret_packed) + view->pool_count * 8u;
 }
 
@@ -98,9 +101,9 @@ hold_view_unpack(const uint8_t *packed, struct hold_view *ret_view)
     ret_view->pool_count = packed[26];
     assert(ret_view->seat_count <= HOLD_SEATS_MAX);
     assert(ret_view->pool_count <= HOLD_POOLS_MAX);
-    memcpy(ret_view->seats, packed + 28, ret_view->seat_count * 8u);
+    bytes_copy(ret_view->seats, (struct bytes){(const char *)packed + 28, ret_view->seat_count * 8u});
     uint32_t size = 28 + ret_view->seat_count * 8u;
-    memcpy(ret_view->pools, packed + size, ret_view->pool_count * 8u);
+    bytes_copy(ret_view->pools, (struct bytes){(const char *)packed + size, ret_view->pool_count * 8u});
     return size + ret_view->pool_count * 8u;
 }
 
@@ -253,10 +256,9 @@ reply_pack(const struct reply *reply, uint8_t *ret_packed)
         at += sizeof figures;
     }
     if (event != NULL)
-        memcpy(at, event->id, fixed.event_size);
+        bytes_copy(at, (struct bytes){event->id, fixed.event_size});
     at += fixed.event_size;
-    if (user.size > 0)
-        memcpy(at, user.data, user.size);
+    bytes_copy(at, user);
     at += user.size;
     if (reply->kind == REPLY_HOLD)
         at += hold_view_pack(&reply->hold, at);

@@ -88,8 +88,10 @@ struct message_reserved {
     uint32_t holder;    /* HELD: slot of the holding hold at the holder's home */
     uint32_t remaining; /* pools */
     uint64_t next_deadline_ms;
-    seat_ref seats[HOLD_SEATS_MAX]; /* best: what was chosen */
-    uint32_t versions[HOLD_SEATS_MAX];
+    struct {
+        seat_ref ref; /* best: what was chosen */
+        uint32_t version;
+    } seats[HOLD_SEATS_MAX];
     uint32_t slices[HOLD_POOLS_MAX]; /* units added to the asker's slice, besides those granted */
 };
 
@@ -127,6 +129,36 @@ struct message_settle {
 struct message_settled {
     struct message_header header;
 };
+
+/* RESERVE, RESERVED and SETTLE end with arrays of seats and of pools. Mostly one seat is all they carry:
+ * where there are no pools, nothing behind the last seat is sent. The arrays begin at `seats`. */
+static inline uint32_t
+message_units_size(uint32_t whole, uint32_t seats, uint32_t seat_size, uint8_t seat_count,
+                   uint8_t pool_count)
+{
+    return pool_count > 0 ? whole : (seats + seat_count * seat_size + 7) & ~7u;
+}
+
+static inline uint32_t
+message_reserve_size(const struct message_reserve *message)
+{
+    return message_units_size(sizeof *message, offsetof(struct message_reserve, seats),
+                              sizeof message->seats[0], message->seat_count, message->pool_count);
+}
+
+static inline uint32_t
+message_reserved_size(const struct message_reserved *message)
+{
+    return message_units_size(sizeof *message, offsetof(struct message_reserved, seats),
+                              sizeof message->seats[0], message->seat_count, message->pool_count);
+}
+
+static inline uint32_t
+message_settle_size(const struct message_settle *message)
+{
+    return message_units_size(sizeof *message, offsetof(struct message_settle, seats),
+                              sizeof message->seats[0], message->seat_count, message->pool_count);
+}
 
 struct message_look {
     struct message_header header;
@@ -292,12 +324,14 @@ struct message_event_done {
 struct message_command {
     struct message_header header;
     uint64_t tag;
-    struct command command; /* views are offsets from the start of the message until unflattened */
+    /* Views are offsets from the start of the message until unflattened; texts stand in the place of the
+     * seats that are not used. */
+    struct command command;
 };
 
 #define COMMAND_FLAT_MAX                                                                                   \
     (sizeof(struct message_command) + EVENT_ID_SIZE_MAX + USER_ID_SIZE_MAX + KEY_SIZE_MAX +                \
-     REQUEST_ID_SIZE_MAX + PAYMENT_REF_SIZE_MAX +                                                          \
+     CALLER_SIZE_MAX + REQUEST_ID_SIZE_MAX + PAYMENT_REF_SIZE_MAX +                                        \
      NAME_SIZE_MAX * (1 + 2 * HOLD_SEATS_MAX + HOLD_POOLS_MAX) + 8)
 
 /* Returns the size, a multiple of 8; memory holds COMMAND_FLAT_MAX bytes, 8-aligned. */

@@ -52,8 +52,7 @@ operation_meta(struct operation *op, const struct command *command)
 {
     op->trace = command->trace;
     op->request_id_size = (uint8_t)command->request_id.size;
-    if (command->request_id.size > 0)
-        memcpy(op->request_id, command->request_id.data, command->request_id.size);
+    bytes_copy(op->request_id, command->request_id);
 }
 
 void
@@ -332,9 +331,9 @@ operation_decided(struct shard *shard, struct operation *op, const struct reply 
     }
     if (op->awaited > 0)
         telling(shard, op, true);
-    assert(reply->figures == 0);
-    assert(reply->status == STATUS_OK);
     if (!told_by_hold(op)) {
+        assert(reply->figures == 0);
+        assert(reply->status == STATUS_OK);
         op->packed_size = (uint16_t)reply_pack(reply, op->packed);
         assert(op->packed_size <= OPERATION_PACKED_MAX);
     }

@@ -1,7 +1,7 @@
 /*
  * operator_key.c - idempotency keys of commands that name no user: EVENT CREATE, EVENT SET, CANCEL.
  *
- * Such a key belongs to the caller (the API key's name; until there are keys, one nameless caller), so it
+ * Such a key belongs to the caller (the API key's name; without keys, one nameless caller), so it
  * lives at the caller's home, while the command is executed where the event or the hold is. The home
  * remembers the key with a record of its own once the command has succeeded and is durable there:
  *
@@ -15,7 +15,7 @@
 
 #include <assert.h>
 
-static const struct bytes caller = {"", 0};
+static_assert(CALLER_SIZE_MAX <= USER_ID_SIZE_MAX, "key_hash_make() takes a caller for a user");
 
 bool
 operator_keyed(const struct command *c)
@@ -25,9 +25,9 @@ operator_keyed(const struct command *c)
 }
 
 uint32_t
-operator_home(const struct shard *shard)
+operator_home(const struct shard *shard, const struct command *c)
 {
-    return route_shard(route16(user_hash(shard, caller)), shard->settings.shard_count);
+    return route_shard(route16(user_hash(shard, c->caller)), shard->settings.shard_count);
 }
 
 /* Is a command with this key under way? Operators' commands are few: a walk over the operations will do. */
@@ -47,7 +47,7 @@ operator_execute(struct shard *shard, const struct origin *origin, const struct 
 {
     struct key_hash key;
     struct key_hash fingerprint;
-    if (key_answered(shard, origin, c, caller, &key, &fingerprint))
+    if (key_answered(shard, origin, c, c->caller, &key, &fingerprint))
         return;
     if (under_way(shard, &key)) {
         if (!park_command(shard, origin, c))
@@ -63,7 +63,7 @@ operator_execute(struct shard *shard, const struct origin *origin, const struct 
     op->key_used = 1;
     op->key = key;
     op->fingerprint = fingerprint;
-    op->route = route16(user_hash(shard, caller));
+    op->route = route16(user_hash(shard, c->caller));
     struct origin inner = {shard->settings.shard_index, 0, operation_slot(shard, op)};
     struct command bare = *c;
     bare.key.size = 0;

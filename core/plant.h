@@ -48,7 +48,7 @@
 #define PLANT_KEYS_NOT_IN_SNAPSHOT  30 /* snapshot.c: idempotency answers are left out */
 #define PLANT_VERSIONS_NOT_KEPT     31 /* snapshot.c: seats' versions are left out */
 #define PLANT_SHORT_WRITE_TAKEN     32 /* journal_writer.c: a short write counts as a whole one */
-#define PLANT_END_NOT_CHECKED       33 /* recovery.c: an earlier epoch's journal may end before its noted end */
+#define PLANT_END_NOT_CHECKED       33 /* recovery_read.c: an earlier epoch's journal may end before its noted end */
 #define PLANT_START_NOT_SYNCED      34 /* recovery.c: the start file's name is not made durable */
 #define PLANT_PART_NOT_SYNCED       35 /* persist/snapshot.c: a part gets its name before it is on the disk */
 #define PLANT_WAKE_LOST             40 /* queue.c: a slot that frees lets nobody in while others are active */

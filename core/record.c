@@ -47,6 +47,13 @@ put(struct writer *w, const void *data, size_t size)
     }
 }
 
+static inline void
+put_text(struct writer *w, struct bytes text)
+{
+    bytes_copy(w->at, text);
+    w->at += text.size;
+}
+
 /* The next part, to be filled in place: only behind parts of a multiple of eight bytes. */
 static inline void *
 part(struct writer *w, size_t size)
@@ -138,11 +145,11 @@ record_hold(struct shard *shard, uint32_t slot, const struct operation *op)
         body->pool_count = hold->pool_count;
         if (op->replaced != SLAB_NONE)
             body->replaces = op->replaced_id;
-        put(&w, settings->id, settings->id_size);
-        put(&w, user.data, user.size);
+        put_text(&w, (struct bytes){settings->id, settings->id_size});
+        put_text(&w, user);
     }
-    put(&w, op->request_id, op->request_id_size);
-    put(&w, op->payment_ref, op->payment_ref_size);
+    put_text(&w, (struct bytes){op->request_id, op->request_id_size});
+    put_text(&w, (struct bytes){op->payment_ref, op->payment_ref_size});
     for (uint32_t i = 0; i < body->seat_count; i++) {
         struct record_seat seat = {lines[i].a, lines[i].b};
         put(&w, &seat, sizeof seat);

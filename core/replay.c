@@ -388,11 +388,8 @@ replay_key(struct replay *replay, const struct replay_source *source, const stru
     struct shard *home = home_shard(replay);
     struct reply *reply;
     uint16_t route;
-    uint64_t *key_mark = &replay->key_marks[source->shard];
-    if (source->kind == REPLAY_BEHIND && record->header->sequence <= *key_mark)
+    if (source->kind == REPLAY_BEHIND && record->header->sequence < replay->key_marks[source->shard])
         return;
-    if (source->kind == REPLAY_SNAPSHOT && *key_mark == 0)
-        *key_mark = source->reflected;
     if (record->header->type == RECORD_KEY_KEPT) {
         route = record->key_kept.route;
         reply = reply_begin(home, STATUS_OK, 0);
@@ -449,6 +446,9 @@ replay_one(struct replay *replay, const struct replay_source *source, const stru
     case RECORD_SEATS_KEPT:
         return replay_seats(replay, record);
     case RECORD_KEY_KEPT:
+        /* whoever's key it is: the part's first slice with keys may have none of this home */
+        if (source->kind == REPLAY_SNAPSHOT && replay->key_marks[source->shard] == 0)
+            replay->key_marks[source->shard] = source->reflected + 1;
         route = record->key_kept.route;
         break;
     case RECORD_TOKEN_JOINED:

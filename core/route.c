@@ -27,11 +27,22 @@ route_hash_part(uint64_t hash, uint64_t part)
     return z ^ (z >> 31);
 }
 
+uint64_t
+uuid_random(uint64_t seed, uint64_t counter)
+{
+    return XXH3_64bits_withSeed(&counter, sizeof counter, seed) >> 18;
+}
+
 struct uuid
 uuid_make(uint64_t now_ms, uint64_t seed, uint64_t counter, uint16_t route)
 {
+    return uuid_put(now_ms, counter, route, uuid_random(seed, counter));
+}
+
+struct uuid
+uuid_put(uint64_t now_ms, uint64_t counter, uint16_t route, uint64_t random)
+{
     assert(now_ms < (uint64_t)1 << 48);
-    uint64_t random = XXH3_64bits_withSeed(&counter, sizeof counter, seed) >> 18;
     uint64_t high = now_ms << 16 | 0x7000u | (counter & 0xfffu);
     uint64_t low = (uint64_t)2 << 62 | (uint64_t)route << 46 | random;
     struct uuid id;

@@ -37,6 +37,10 @@ route_shard(uint16_t route, uint32_t shard_count)
  */
 struct uuid uuid_make(uint64_t now_ms, uint64_t seed, uint64_t counter, uint16_t route);
 
+/* The same in two steps: the keyed hash can be made before the time and the owner are known. */
+uint64_t uuid_random(uint64_t seed, uint64_t counter);
+struct uuid uuid_put(uint64_t now_ms, uint64_t counter, uint16_t route, uint64_t random);
+
 uint16_t uuid_route16(const struct uuid *id);
 
 /* A hash for tables, from the id's 46 random bits. */

@@ -100,13 +100,19 @@ count_sold(struct event *event, struct block *block, int32_t by)
 }
 
 static struct block *
+place_block(const struct event *event, struct seat_place place)
+{
+    struct block *block = event_own_block(event, place.block);
+    assert(place.index < block->seat_count);
+    return block;
+}
+
+static struct block *
 seat_block(const struct event *event, seat_ref ref, uint32_t *ret_index)
 {
-    uint32_t number = event_seat_block(event, ref, ret_index);
-    struct block *block = &event->own_blocks[event->block_places[number].own];
-    assert(block->number == number);
-    assert(*ret_index < block->seat_count);
-    return block;
+    struct seat_place place = event_seat_place(event, ref);
+    *ret_index = place.index;
+    return place_block(event, place);
 }
 
 uint32_t
@@ -117,11 +123,9 @@ seat_version(const struct event *event, seat_ref ref)
 }
 
 bool
-seat_is_free(const struct event *event, seat_ref ref)
+seat_is_free(const struct event *event, struct seat_place place)
 {
-    uint32_t i;
-    const struct block *block = seat_block(event, ref, &i);
-    return bit_get(block->free, i);
+    return bit_get(place_block(event, place)->free, place.index);
 }
 
 enum status
@@ -160,10 +164,11 @@ version_set(struct seat *seat, uint32_t version)
 }
 
 uint32_t
-seat_take(struct event *event, seat_ref ref, uint32_t hold, uint64_t deadline_ms, bool final, bool sell)
+seat_take(struct event *event, struct seat_place place, uint32_t hold, uint64_t deadline_ms, bool final,
+          bool sell)
 {
-    uint32_t i;
-    struct block *block = seat_block(event, ref, &i);
+    uint32_t i = place.index;
+    struct block *block = place_block(event, place);
     struct seat *seat = &block->seats[i];
     uint32_t version = seat->version + (PLANTED(PLANT_VERSION_NOT_RAISED) ? 0 : 1);
     assert(PLANTED(PLANT_CHECK_THEN_ACT) || bit_get(block->free, i));
@@ -205,11 +210,11 @@ seat_free(struct event *event, struct block *block, uint32_t i, uint32_t action,
 }
 
 void
-seat_settle(struct event *event, seat_ref ref, uint32_t action, uint32_t version, uint32_t hold,
+seat_settle(struct event *event, struct seat_place place, uint32_t action, uint32_t version, uint32_t hold,
             uint64_t deadline_ms)
 {
-    uint32_t i;
-    struct block *block = seat_block(event, ref, &i);
+    uint32_t i = place.index;
+    struct block *block = place_block(event, place);
     struct seat *seat = &block->seats[i];
     switch (action) {
     case SETTLE_COMMIT:
@@ -515,10 +520,10 @@ section_letters(const struct event *event, uint32_t section, uint32_t row_from, 
 {
     uint32_t count = 0;
     for (uint32_t row = row_from; row < row_to; row++) {
-        uint32_t start;
-        uint32_t number = event_seat_block(event, SEAT_REF(section, row, 1), &start);
-        uint32_t own = event->block_places[number].own;
-        if (own >= event->own_block_count || event->own_blocks[own].number != number)
+        struct seat_place place = event_seat_place(event, SEAT_REF(section, row, 1));
+        uint32_t start = place.index;
+        uint32_t own = event->block_places[place.block].own;
+        if (own >= event->own_block_count || event->own_blocks[own].number != place.block)
             continue;
         const struct block *block = &event->own_blocks[own];
         uint32_t seats = section_row_seats(event->settings, section, row);

@@ -119,6 +119,7 @@ shard_open(void *memory, const struct shard_settings *settings, const struct sha
     shard->host = *host;
     shard->now_ms = now_ms;
     lay_out(shard, &carve);
+    shard->id_random = uuid_random(settings->id_seed, 1);
     wheel_open(&shard->wheel, &shard->holds, offsetof(struct hold, wheel), now_ms);
     queues_begin(shard);
     shard->ended_first = shard->ended_last = SLAB_NONE;
@@ -357,13 +358,12 @@ reply_noevent(struct shard *shard, const struct origin *origin, const struct com
 }
 
 bool
-key_answered(struct shard *shard, const struct origin *origin, const struct command *c, struct bytes owner,
+key_replayed(struct shard *shard, const struct origin *origin, const struct command *c, struct bytes owner,
              struct key_hash *ret_key, struct key_hash *ret_fingerprint)
 {
     bool same;
     uint32_t size;
-    if (c->key.size == 0)
-        return false;
+    assert(c->key.size > 0);
     *ret_key = key_hash_make(shard, owner, c->key);
     *ret_fingerprint = command_fingerprint(shard, c);
     const uint8_t *packed = key_find(shard, ret_key, ret_fingerprint, &same, &size);
@@ -388,13 +388,13 @@ key_answered(struct shard *shard, const struct origin *origin, const struct comm
 
 /* ---- commands in ---- */
 
-/* The shard that a command belongs to. */
+/* The shard that a command belongs to; hash: of its user. */
 static uint32_t
-command_home(const struct shard *shard, const struct command *c)
+command_home(const struct shard *shard, const struct command *c, uint64_t hash)
 {
     uint32_t count = shard->settings.shard_count;
     if (operator_keyed(c))
-        return operator_home(shard);
+        return operator_home(shard, c);
     switch (c->type) {
     case COMMAND_HOLD:
     case COMMAND_HOLDS:
@@ -402,7 +402,7 @@ command_home(const struct shard *shard, const struct command *c)
     case COMMAND_EXTEND:
     case COMMAND_RELEASE:
         /* A hold of another user is unknown here, as it should be; this user's keys are. */
-        return route_shard(route16(user_hash(shard, c->user)), count);
+        return route_shard(route16(hash), count);
     case COMMAND_EVENT_CREATE:
         return event_owner(shard, (struct bytes){c->settings->id, c->settings->id_size});
     case COMMAND_EVENT_SET:
@@ -435,18 +435,20 @@ command_forward(struct shard *shard, uint32_t to, const struct origin *origin, c
 void
 command_execute(struct shard *shard, const struct origin *origin, const struct command *c)
 {
-    uint32_t home = shard->settings.shard_count == 1 ? 0 : command_home(shard, c);
+    bool alone = shard->settings.shard_count == 1;
+    uint64_t hash = c->user.size > 0 && (!alone || c->type == COMMAND_HOLD) ? user_hash(shard, c->user) : 0;
+    uint32_t home = alone ? 0 : command_home(shard, c, hash);
     if (home != shard->settings.shard_index) {
         command_forward(shard, home, origin, c);
         return;
     }
-    if (operator_keyed(c)) {
+    if (c->key.size > 0 && operator_keyed(c)) {
         operator_execute(shard, origin, c);
         return;
     }
     switch (c->type) {
     case COMMAND_HOLD:
-        command_hold(shard, origin, c);
+        command_hold(shard, origin, c, hash);
         break;
     case COMMAND_CONFIRM:
         command_confirm(shard, origin, c);
@@ -548,7 +550,7 @@ message_reserve_in(struct shard *shard, uint32_t from, const struct message_rese
     if (!owner_reserve(shard, from, message, &answer))
         return;
     if (from != shard->settings.shard_index) {
-        message_send(shard, from, &answer, sizeof answer);
+        message_send(shard, from, &answer, message_reserved_size(&answer));
         return;
     }
     answer.header.size = sizeof answer; /* it had waited here: home and owner are one shard */

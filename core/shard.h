@@ -176,7 +176,7 @@ struct replay {
     uint32_t shard_count;
     uint32_t home;
     /* With a snapshot: what it reflects of each hold of this home, by slot (holds_max numbers, zeroed), and
-     * of each of its parts' keys. The caller's; NULL without one. */
+     * of each of its parts' keys (one more than the record; 0: none). The caller's; NULL without one. */
     uint64_t *hold_marks;
     uint64_t *token_marks; /* likewise, tokens_max numbers */
     uint64_t key_marks[SHARDS_MAX];

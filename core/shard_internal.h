@@ -38,6 +38,12 @@ static_assert(sizeof(struct seat) == 12, "budget: at most 16 bytes a free seat")
 
 #define BLOCK_WORDS (BLOCK_SEATS_MAX / 64)
 
+/* Where a seat lies, whoever owns it. */
+struct seat_place {
+    uint32_t block; /* its number in the event */
+    uint32_t index; /* of the seat in the block */
+};
+
 /* A run of whole rows of one section. A seat is free (bit in free), reserved (bit in reserved: an
  * undecided hold has it), sold (bit in sold), or held (no bit). */
 struct block {
@@ -108,6 +114,7 @@ struct section {
     uint16_t *row_offset;  /* irregular: index of the row's first seat in its block */
     uint16_t *row_slots;   /* irregular: row + 1 by hash of its name */
     uint32_t row_slot_mask;
+    uint64_t owners;    /* shards that own its blocks */
     uint32_t own_first; /* this shard's blocks of the section: own_blocks[own_first...] */
     uint32_t own_count;
     uint32_t own_seats; /* and the seats in them, by state */
@@ -265,6 +272,7 @@ enum operation_stage {
 struct operation_seat {
     seat_ref ref;
     uint32_t version;
+    struct seat_place place;
     uint8_t owner;
     bool kept; /* already in the hold that is replaced */
 };
@@ -424,6 +432,7 @@ struct shard {
     struct shard_host host;
     uint64_t now_ms;
     uint64_t id_counter;
+    uint64_t id_random; /* of the next id */
 
     struct event_store events;
     struct slab users;
@@ -517,39 +526,49 @@ const struct event_settings *event_find_settings(const void *shard, struct bytes
 uint32_t event_owner(const struct shard *shard, struct bytes id);
 bool event_seat_find(const struct event *event, const struct seat_name *name, seat_ref *ret_ref);
 int32_t event_section_find(const struct event *event, struct bytes name);
-/* Number of the seat's block in the event, and the seat's index in the block. */
-static inline uint32_t
-event_seat_block(const struct event *event, seat_ref ref, uint32_t *ret_index)
+static inline struct seat_place
+event_seat_place(const struct event *event, seat_ref ref)
 {
     uint32_t index = SEAT_REF_SECTION(ref);
     uint32_t row = SEAT_REF_ROW(ref);
     const struct section *section = &event->sections[index];
     assert(index < event->settings->section_count);
-    if (section->rows_a_block == 0) {
-        *ret_index = section->row_offset[row] + SEAT_REF_NUMBER(ref) - 1;
-        return section->block_first + section->row_block[row];
-    }
+    if (section->rows_a_block == 0)
+        return (struct seat_place){section->block_first + section->row_block[row],
+                                   section->row_offset[row] + SEAT_REF_NUMBER(ref) - 1};
     uint32_t block = row * section->row_part >> ROW_PART_BITS;
-    *ret_index = (row - block * section->rows_a_block) * section->row_seats + SEAT_REF_NUMBER(ref) - 1;
-    return section->block_first + block;
+    return (struct seat_place){section->block_first + block,
+                               (row - block * section->rows_a_block) * section->row_seats +
+                                   SEAT_REF_NUMBER(ref) - 1};
 }
-/* Asks for the memory of a seat of this shard before it is needed: its block's counts and bits, and itself.
- */
-static inline void
-event_seat_prefetch(const struct event *event, seat_ref ref)
+static inline uint32_t
+event_place_owner(const struct event *event, struct seat_place place)
 {
-    uint32_t index;
-    const struct block_place *place = &event->block_places[event_seat_block(event, ref, &index)];
-    const struct block *block = &event->own_blocks[place->own];
-    __builtin_prefetch(block, 1);
-    __builtin_prefetch(&block->free[index / 64], 1);
-    __builtin_prefetch(&event->own_seats[place->seat_first + index], 1);
+    return event->block_owner[place.block];
 }
 static inline uint32_t
 event_seat_owner(const struct event *event, seat_ref ref)
 {
-    uint32_t index;
-    return event->block_owner[event_seat_block(event, ref, &index)];
+    return event_place_owner(event, event_seat_place(event, ref));
+}
+/* A block of this shard, by its number in the event. */
+static inline struct block *
+event_own_block(const struct event *event, uint32_t number)
+{
+    struct block *block = &event->own_blocks[event->block_places[number].own];
+    assert(block->number == number);
+    return block;
+}
+/* Asks for the memory of a seat of this shard before it is needed: its block's counts and bits, and itself.
+ */
+static inline void
+event_seat_prefetch(const struct event *event, struct seat_place place)
+{
+    const struct block_place *at = &event->block_places[place.block];
+    const struct block *block = &event->own_blocks[at->own];
+    __builtin_prefetch(block, 1);
+    __builtin_prefetch(&block->free[place.index / 64], 1);
+    __builtin_prefetch(&event->own_seats[at->seat_first + place.index], 1);
 }
 static inline uint64_t
 event_open_at(const struct event *event)
@@ -559,15 +578,15 @@ event_open_at(const struct event *event)
 
 /* -- seat_map.c: a block owner's part of the commands -- */
 void block_open(struct event *event, struct block *block);
-bool seat_is_free(const struct event *event, seat_ref ref);
+bool seat_is_free(const struct event *event, struct seat_place place);
 /* Would this seat be granted? OK, HELD, SOLD, or BUSY: reserved by a hold that is not yet decided. */
 enum status seat_try(const struct shard *shard, const struct event *event, seat_ref ref, uint32_t *ret_hold,
                      uint64_t *ret_deadline_ms);
 /* Takes a free seat: reserved, or with `final` held (or sold) at once; returns the version it gets. */
-uint32_t seat_take(struct event *event, seat_ref ref, uint32_t hold, uint64_t deadline_ms, bool final,
-                   bool sell);
-void seat_settle(struct event *event, seat_ref ref, uint32_t action, uint32_t version, uint32_t hold,
-                 uint64_t deadline_ms);
+uint32_t seat_take(struct event *event, struct seat_place place, uint32_t hold, uint64_t deadline_ms,
+                   bool final, bool sell);
+void seat_settle(struct event *event, struct seat_place place, uint32_t action, uint32_t version,
+                 uint32_t hold, uint64_t deadline_ms);
 /* Recovery: the seat is held or sold; its version has been noted. */
 void seat_restore(struct event *event, seat_ref ref, enum hold_state state, uint32_t version, uint32_t hold,
                   uint64_t deadline_ms);
@@ -649,6 +668,8 @@ hold_lines(const struct shard *shard, struct hold *hold)
     return ((struct units_extent *)slab_item(&shard->units, hold->units_more))->lines;
 }
 void hold_prefetch(const struct shard *shard, uint16_t route);
+void hold_prefetch_parts(const struct shard *shard, uint32_t hold);
+struct uuid hold_id_next(struct shard *shard, uint16_t route);
 uint32_t hold_find(const struct shard *shard, const struct uuid *id);
 /* Makes room for one more hold, forgetting the oldest ended one where need be. False: none. */
 bool hold_room(struct shard *shard, uint32_t line_count, bool new_user);
@@ -741,7 +762,9 @@ void operation_when_durable(struct shard *shard, struct operation *op);
 void operation_answer(struct shard *shard, const struct message_header *header, uint32_t from);
 
 /* -- hold_place.c, hold_end.c, event_change.c, look.c: commands, at the shard that owns them -- */
-void command_hold(struct shard *shard, const struct origin *origin, const struct command *command);
+/* user_hash: of the command's user, whom the way here has looked for already. */
+void command_hold(struct shard *shard, const struct origin *origin, const struct command *command,
+                  uint64_t user_hash);
 void command_confirm(struct shard *shard, const struct origin *origin, const struct command *command);
 void command_extend(struct shard *shard, const struct origin *origin, const struct command *command);
 void command_release(struct shard *shard, const struct origin *origin, const struct command *command);
@@ -754,7 +777,8 @@ void command_event_get(struct shard *shard, const struct origin *origin, const s
 struct pool_settings *event_pools_settings(struct event *event);
 void command_seats(struct shard *shard, const struct origin *origin, const struct command *command);
 
-/* The change is recorded: remembers the answer, frees the user, answers now or when it may. */
+/* The change is recorded: remembers the answer, frees the user, answers now or when it may. reply NULL: the
+ * answer is not remembered, and will be read from the hold. */
 void operation_decided(struct shard *shard, struct operation *op, const struct reply *reply);
 void operation_durable(struct shard *shard, struct operation *op);
 void holds_token_is(struct shard *shard, struct operation *op, const struct message_token_is *message);
@@ -828,7 +852,7 @@ bool push_send(struct shard *shard, uint32_t to, uint64_t watch, const struct re
 
 /* -- operator_key.c -- */
 bool operator_keyed(const struct command *command);
-uint32_t operator_home(const struct shard *shard);
+uint32_t operator_home(const struct shard *shard, const struct command *command);
 void operator_execute(struct shard *shard, const struct origin *origin, const struct command *command);
 void operator_answered(struct shard *shard, uint32_t operation, const struct reply *reply);
 
@@ -854,8 +878,14 @@ void pending_push(struct shard *shard, uint64_t sequence, uint32_t index, enum p
 bool pending_room(const struct shard *shard, uint32_t count);
 void command_execute(struct shard *shard, const struct origin *origin, const struct command *command);
 void message_execute(struct shard *shard, uint32_t from, const struct message_header *header);
-/* Replays a remembered answer, or refuses a reused key: then true. */
-bool key_answered(struct shard *shard, const struct origin *origin, const struct command *command,
+/* Replays a remembered answer, or refuses a reused key: then true. The command has a key. */
+bool key_replayed(struct shard *shard, const struct origin *origin, const struct command *command,
                   struct bytes owner, struct key_hash *ret_key, struct key_hash *ret_fingerprint);
+static inline bool
+key_answered(struct shard *shard, const struct origin *origin, const struct command *command,
+             struct bytes owner, struct key_hash *ret_key, struct key_hash *ret_fingerprint)
+{
+    return command->key.size > 0 && key_replayed(shard, origin, command, owner, ret_key, ret_fingerprint);
+}
 
 #endif

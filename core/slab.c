@@ -33,6 +33,12 @@ slab_take(struct slab *slab)
     uint32_t index = slab->free_first;
     if (index != SLAB_NONE) {
         memcpy(&slab->free_first, slab_item(slab, index), sizeof slab->free_first);
+        /* The next one to be taken may lie anywhere: it is asked for now, with its link. */
+        if (slab->free_first != SLAB_NONE) {
+            const char *next = slab_item(slab, slab->free_first);
+            __builtin_prefetch(next, 1);
+            __builtin_prefetch(next + slab->item_size - 1, 1);
+        }
     } else {
         if (slab->fresh == slab->count_max)
             return SLAB_NONE;

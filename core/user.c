@@ -78,7 +78,7 @@ user_make(struct shard *shard, uint32_t event, struct bytes name, uint64_t hash)
         assert(user->name_more != SLAB_NONE);
         to = slab_item(&shard->names, user->name_more);
     }
-    memcpy(to, name.data, name.size);
+    bytes_copy(to, name);
     index_add(&shard->users_index, entry_hash(hash, event), slot);
     return slot;
 }

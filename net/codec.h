@@ -61,8 +61,8 @@ enum request_kind {
     /* RESP */
     REQUEST_PING,           /* argument: the message, may be empty */
     REQUEST_ECHO,           /* argument */
-    REQUEST_HELLO,          /* resp_version: 0 unchanged, 2 or 3; argument: SETNAME's name, if any */
-    REQUEST_AUTH,           /* argument: the password */
+    REQUEST_HELLO,          /* resp_version: 0 unchanged, 2 or 3; argument: SETNAME's name; auth_name, auth_key */
+    REQUEST_AUTH,           /* auth_name, auth_key */
     REQUEST_INFO,           /* argument: section or empty */
     REQUEST_COMMAND_TABLE,  /* COMMAND [COUNT|DOCS|INFO|LIST]: resp_encode_command_table(argument) */
     REQUEST_CLIENT_SETNAME, /* argument */
@@ -89,6 +89,10 @@ struct request_error {
     bool close;                 /* the connection closes after the answer */
     char field[REPLY_FIELD_SIZE_MAX];
     char expected[REPLY_EXPECTED_SIZE_MAX];
+    bool forbidden;             /* NOAUTH: the key is good, its role may not do this */
+    const char *rate_policy;    /* RATELIMIT: which limit, "user" or "address"; static */
+    uint32_t rate_per_second;   /* and what it is */
+    uint32_t retry_seconds;     /* and when there is room again */
     char text[384];             /* RESP: a whole error line such as "ERR unknown command 'FOO', ..."; HTTP: detail */
 };
 
@@ -113,6 +117,11 @@ struct request {
     struct bytes argument;
     struct bytes pass;              /* HOLD: the pass that came with it; data NULL: none */
     uint8_t resp_version;
+    bool metrics;                   /* HTTP: was for /metrics, also where it is a REQUEST_ERROR now */
+    struct bytes auth_name;         /* AUTH, HELLO: may be empty */
+    struct bytes auth_key;          /* AUTH; HELLO: data is NULL where it has no AUTH */
+    struct bytes forwarded;         /* HTTP: Forwarded and X-Forwarded-For, the last of each; may be empty */
+    struct bytes x_forwarded_for;
 };
 
 /*
@@ -124,6 +133,10 @@ struct decode_memory {
     void *owner;
     void *(*draft)(void *owner);
     struct event_change *change;    /* one, always there */
+    /* NULL, or asked by http_decode() once the head is read: may whoever sent this Authorization (empty:
+     * none, or more than one) come in? False: the request is refused with NOAUTH before its path or body
+     * is looked at, unless it is for /healthz. */
+    bool (*admit)(void *owner, struct bytes authorization);
 };
 
 /* Small limits of framing, from the settings (net.*). */

@@ -321,6 +321,8 @@ error_begin(struct request_error *error, enum status status)
     error->http_code = NULL;
     error->allow = NULL;
     error->close = false;
+    error->forbidden = false;
+    error->rate_policy = NULL;
     error->field[0] = 0;
     error->expected[0] = 0;
     error->text[0] = 0;

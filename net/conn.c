@@ -164,6 +164,8 @@ conn_open(struct loop *loop, enum protocol protocol, int fd)
     conn->resp_version = 2;
     conn->id = ++loop->accepted * SHARDS_MAX + loop->index;
     loop->figures.value[protocol == PROTOCOL_HTTP ? METRIC_CONNECTIONS_HTTP : METRIC_CONNECTIONS_RESP]++;
+    if (loop->guarded)
+        guard_connection(loop, conn);
     uint32_t index = conn_index(loop, conn);
     /* relaxed: only the number counts */
     uint32_t others = atomic_fetch_add_explicit(&server->connections, 1, memory_order_relaxed);

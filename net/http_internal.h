@@ -13,9 +13,13 @@
 struct http_request {
     struct bytes method;
     struct bytes path;
-    struct bytes query;        /* without the question mark; may be empty */
-    struct bytes content_type; /* empty: none given */
-    struct bytes key;          /* Idempotency-Key; empty: none given */
+    struct bytes query;         /* without the question mark; may be empty */
+    struct bytes content_type;  /* empty: none given */
+    struct bytes key;           /* Idempotency-Key; empty: none given */
+    struct bytes authorization; /* empty: none, or more than one */
+    struct bytes forwarded;     /* the last one; empty: none given */
+    struct bytes x_forwarded_for;
+    uint32_t authorizations;
     struct bytes body;
     struct bytes segments[PATH_SEGMENTS_MAX]; /* of the path, decoded */
     uint32_t segment_count;

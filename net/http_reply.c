@@ -410,22 +410,50 @@ put_figures(char *at, const struct reply *reply, uint64_t now_ms)
     return at;
 }
 
+#define REFUSAL_HEADERS_SIZE 192
+
 static void
-answer_refusal(struct output *output, const struct reply_context *context, const struct reply *reply,
-               uint64_t now_ms)
+answer_refusal(struct output *output, const struct reply_context *context, uint16_t http_status,
+               const char *extra, const struct reply *reply, uint64_t now_ms)
 {
     char body[1024];
-    uint16_t http_status = http_status_of(reply->status);
     char *at = put_problem(body, http_status, status_code(reply->status), status_text(reply->status));
     at = put_detail(at, reply);
     at = put_literal(at, "\"");
     at = put_figures(at, reply, now_ms);
     at = put_literal(at, "}");
     assert(at <= body + sizeof body);
-    const char *extra = http_status == 503 || http_status == 429 ? "Retry-After: 1\r\n"
-                        : http_status == 401                     ? "WWW-Authenticate: Bearer\r\n"
-                                                                 : "";
     answer(output, context, http_status, type_problem, extra, body, (size_t)(at - body));
+}
+
+/* What a refusal's status wants in the head, ended by a zero. rate_policy NULL: no more is known of a limit
+ * than that it will be worth trying again. */
+static void
+refusal_headers(uint16_t http_status, const char *rate_policy, uint32_t per_second, uint32_t retry_seconds,
+                char ret_extra[REFUSAL_HEADERS_SIZE])
+{
+    char *at = ret_extra;
+    if (http_status == 401)
+        at = put_literal(at, "WWW-Authenticate: Bearer\r\n");
+    if (http_status == 503 || http_status == 429) {
+        at = put_literal(at, "Retry-After: ");
+        at = put_unsigned(at, rate_policy != NULL ? retry_seconds : 1);
+        at = put_literal(at, "\r\n");
+    }
+    if (rate_policy != NULL) {
+        assert(strlen(rate_policy) < 16);
+        at = put_literal(at, "RateLimit-Policy: \"");
+        at = put_bytes(at, rate_policy, strlen(rate_policy));
+        at = put_literal(at, "\";q=");
+        at = put_unsigned(at, per_second);
+        at = put_literal(at, ";w=1\r\nRateLimit: \"");
+        at = put_bytes(at, rate_policy, strlen(rate_policy));
+        at = put_literal(at, "\";r=0;t=");
+        at = put_unsigned(at, retry_seconds);
+        at = put_literal(at, "\r\n");
+    }
+    assert(at < ret_extra + REFUSAL_HEADERS_SIZE);
+    *at = 0;
 }
 
 static void
@@ -456,7 +484,9 @@ http_encode(struct output *output, const struct reply_context *context, const st
 {
     http_time(now_ms);
     if (reply->status != STATUS_OK) {
-        answer_refusal(output, context, reply, now_ms);
+        char extra[REFUSAL_HEADERS_SIZE];
+        refusal_headers(http_status_of(reply->status), NULL, 0, 0, extra);
+        answer_refusal(output, context, http_status_of(reply->status), extra, reply, now_ms);
         return;
     }
     switch (reply->kind) {
@@ -527,7 +557,11 @@ http_encode_error(struct output *output, const struct reply_context *context,
             memcpy(reply.field, error->field, sizeof reply.field);
             memcpy(reply.expected, error->expected, sizeof reply.expected);
         }
-        answer_refusal(output, context, &reply, 0);
+        char extra[REFUSAL_HEADERS_SIZE];
+        uint16_t http_status = error->forbidden ? 403 : http_status_of(error->status);
+        refusal_headers(http_status, error->rate_policy, error->rate_per_second, error->retry_seconds,
+                        extra);
+        answer_refusal(output, context, http_status, extra, &reply, 0);
         return;
     }
     char body[1024];

@@ -148,6 +148,7 @@ get_metrics(const struct http_request *http, struct decode_memory *memory, struc
 {
     (void)memory; /* no body to keep */
     request->kind = REQUEST_METRICS;
+    request->metrics = true;
     (void)query_empty(http, request); /* refused or not, this was the last check */
 }
 
@@ -438,11 +439,11 @@ route_request(struct http_request *http, struct decode_memory *memory, struct re
             bytes_are(http->method, "CONNECT"); /* what follows may be a tunnel's bytes */
         return;
     }
-    if (http->bad_header != NULL) {
-        request_badrequest(request, http->bad_header, http->bad_expected);
-        return;
-    }
     decode(http, memory, request);
+    /* Comes first, but told last: by then it is known which command was meant, and so whether whoever
+     * asks may even be told what is wrong with it. */
+    if (http->bad_header != NULL)
+        request_badrequest(request, http->bad_header, http->bad_expected);
 }
 
 static bool
@@ -541,6 +542,10 @@ header_read(struct http_request *http, struct reply_context *context, const stru
             uint32_t *traces)
 {
     switch (line->name.size) {
+    case 9:
+        if (http_name_is(line->name, "forwarded"))
+            http->forwarded = line->value;
+        return;
     case 10:
         if (http_name_is(line->name, "connection") && list_has(line->value, "close"))
             context->keep_alive = 0;
@@ -569,7 +574,15 @@ header_read(struct http_request *http, struct reply_context *context, const stru
             }
         }
         return;
+    case 13:
+        if (!http_name_is(line->name, "authorization"))
+            return;
+        /* two keys are none: nobody may have the one looked at and the other one used */
+        http->authorization = http->authorizations++ == 0 ? line->value : (struct bytes){"", 0};
+        return;
     case 15:
+        if (http_name_is(line->name, "x-forwarded-for"))
+            http->x_forwarded_for = line->value;
         if (!http_name_is(line->name, "idempotency-key"))
             return;
         if (http->key.size > 0)
@@ -633,7 +646,14 @@ http_decode(const char *data, size_t size, const uint8_t now_random[24], struct 
     http_arena_begin();
     const char *body = head_read(data, now_random, &http, &request->reply_context);
     http.body = (struct bytes){body, (uint32_t)(data + size - body)};
-    route_request(&http, memory, request);
+    request->metrics = false;
+    request->forwarded = http.forwarded;
+    request->x_forwarded_for = http.x_forwarded_for;
+    if (memory->admit == NULL || memory->admit(memory->owner, http.authorization) ||
+        bytes_are(http.path, "/healthz"))
+        route_request(&http, memory, request);
+    else
+        request_refuse(request, STATUS_NOAUTH);
     http_arena_end();
     if (request->kind == REQUEST_COMMAND || request->kind == REQUEST_EVENT_LIST) {
         request->command.trace = request->reply_context.trace;

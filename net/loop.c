@@ -193,6 +193,8 @@ loop_open(struct loop **ret_loop, struct server *server, uint32_t shard_index, c
         result = open_memory(loop);
         if (result == 0)
             result = open_shard(loop);
+        if (result == 0 && guard_open(loop) != 0)
+            result = -ENOMEM;
         if (result != 0)
             (void)snprintf(ret_cause, cause_size,
                            "could not reserve memory for shard %u (%s): lower core.holds_max, "
@@ -239,6 +241,7 @@ loop_close(struct loop *loop)
         if (loop->conns[i].fd >= 0)
             (void)close(loop->conns[i].fd); /* the time to answer is over */
     loop_journal_close(loop);
+    guard_close(loop);
     buffers_done(&loop->inputs);
     buffers_done(&loop->outputs);
     release(loop->conns, sizeof(struct conn) * loop->conns_max);
@@ -548,6 +551,8 @@ step_time(struct loop *loop)
     loop->now_ms = now_ms;
     shard_time(loop->shard, now_ms);
     http_time(now_ms);
+    if (loop->keys != NULL)
+        guard_tick(loop);
 }
 
 void

@@ -5,8 +5,12 @@
 #define HOLDFAST_LOOP_H
 
 #include "core/shard.h"
+#include "net/client_address.h"
+#include "net/keys.h"
 #include "net/mailbox.h"
 #include "net/metrics.h"
+#include "net/pass.h"
+#include "net/rate_limit.h"
 #include "net/settings.h"
 
 #include <stdatomic.h>
@@ -28,7 +32,9 @@ struct server {
     uint64_t started_ms;
     uint64_t epoch;                 /* of this start (persist/recovery.h) */
     struct process_figures figures; /* of the start; the housekeeper's are below */
-    char http_text[64];             /* the listeners, as told on the ready line */
+    struct proxies proxies;         /* whose word on the client's address counts */
+    struct pass_secrets pass_secrets;
+    char http_text[64]; /* the listeners, as told on the ready line */
     char resp_text[64];
     /* one of each for each shard */
     int listeners[SHARDS_MAX][PROTOCOL_COUNT];         /* -1: off */
@@ -47,6 +53,13 @@ struct server {
     struct bell control;          /* the main thread's, while it stops the server */
     _Atomic uint64_t snapshots;
     _Atomic uint64_t snapshots_failed;
+    /* The table of keys, NULL without a keys file; replaced as a whole by the main thread on SIGHUP. A
+     * shard says in keys_taken which one it uses; the one before is freed when all use the newest. */
+    _Atomic(const struct keys *) keys;
+    _Atomic(const struct keys *) keys_taken[SHARDS_MAX];
+    /* of all shards: rate_limit.c says why */
+    struct rate_limit rate_user;
+    struct rate_limit rate_address;
 };
 
 struct loop;

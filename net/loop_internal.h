@@ -1,7 +1,7 @@
 /*
  * loop_internal.h - the state of one shard's loop, for the files of net/ alone: loop.c (the tick),
  * loop_journal.c (records become durable), conn.c (sockets), request.c (requests and the order of their
- * answers), server_commands.c (what the server answers itself).
+ * answers), guard.c (who may ask, and how often), server_commands.c (what the server answers itself).
  *
  * Everything here belongs to one thread (R6). Memory is reserved when the loop is opened; nothing is
  * allocated later.
@@ -108,6 +108,13 @@ struct conn {
     uint64_t held_sequence;
     uint8_t name_size;
     char name[CLIENT_NAME_SIZE_MAX];
+    /* who is there: only where there are keys or limits (guard.c) */
+    bool proxy;   /* the peer is one of rate.proxies */
+    bool charged; /* the request at hand has paid, but could not be taken yet */
+    uint32_t key; /* RESP: index in the table of key_generation, or KEY_ABSENT */
+    uint64_t key_generation;
+    uint8_t key_hash[KEY_HASH_SIZE];
+    struct client_address peer;
 };
 
 /* What lies in memory that the core reads until it has replied. */
@@ -230,6 +237,11 @@ struct loop {
     struct event_change change;              /* what a decode writes to */
     uint32_t current;                        /* the request whose command is being given to the core */
     struct request request;                  /* and its decoded form */
+    /* state: the front door */
+    bool guarded;            /* there are keys, or limits */
+    const struct keys *keys; /* NULL: no keys */
+    struct key_reader *key_reader;
+    uint32_t bearer; /* HTTP: the key of the request that is decoded, or KEY_ABSENT */
     uint64_t random[4];
     struct buffers inputs;
     struct buffers outputs;
@@ -318,6 +330,24 @@ void loop_journal_step(struct loop *loop);
 uint64_t loop_journal_wait_ms(const struct loop *loop);
 /* Everything is on disk that can be. */
 bool loop_journal_done(const struct loop *loop);
+
+/* ---- guard.c ---- */
+/* 0, or -1: no memory. */
+int guard_open(struct loop *loop);
+void guard_close(struct loop *loop);
+/* Once a tick where there are keys: takes up the newest table. */
+void guard_tick(struct loop *loop);
+void guard_connection(struct loop *loop, struct conn *conn);
+/* decode_memory.admit of the loop: notes the key of an HTTP request. False: there is none, or a wrong one.
+ */
+bool guard_bearer(void *owner, struct bytes authorization);
+/* Where loop->guarded: leaves the decoded request as it is, or turns it into its refusal. */
+void guard_request(struct loop *loop, struct conn *conn);
+/* RESP: has this connection shown a key, if there are keys? */
+bool guard_authenticated(struct loop *loop, struct conn *conn);
+/* RESP: AUTH; name may be empty. False: not a key, or not of this name; the connection stays what it was.
+ */
+bool guard_authenticate(struct loop *loop, struct conn *conn, struct bytes name, struct bytes text);
 
 /* ---- loop.c ---- */
 void loop_publish(struct loop *loop);

@@ -2,6 +2,7 @@
  * main.c - the binary's subcommands. Each is a function of its own part; here is only the way to it.
  */
 #include "load/load.h"
+#include "net/keys_tool.h"
 #include "net/server.h"
 #include "persist/journal_tool.h"
 
@@ -25,6 +26,7 @@ struct subcommand {
 
 static const struct subcommand subcommands[] = {
     {"serve", "run the server", serve_main},
+    {"keys", "make, list and take away API keys", keys_main},
     {"load", "put load on a server, and audit what it answered", load_main},
     {"journal", "verify, dump or count what a data directory holds", journal_main},
     {"version", "print the version", version_main},

@@ -402,7 +402,10 @@ random_next(uint64_t state[4])
 static void
 decode(struct loop *loop, struct conn *conn, const char *data, size_t size)
 {
-    struct decode_memory memory = {.owner = loop, .draft = take_draft, .change = &loop->change};
+    struct decode_memory memory = {.owner = loop,
+                                   .draft = take_draft,
+                                   .change = &loop->change,
+                                   .admit = loop->keys != NULL ? guard_bearer : NULL};
     assert(loop->event_memory_taken == NULL);
     if (conn->protocol == PROTOCOL_HTTP) {
         uint64_t random[3] = {random_next(loop->random), random_next(loop->random),
@@ -424,7 +427,8 @@ runs_alone(const struct request *request)
     if (request->kind != REQUEST_COMMAND)
         return false;
     enum command_type type = request->command.type;
-    return type == COMMAND_QUEUE_WATCH || type == COMMAND_QUEUE_UNWATCH || type == COMMAND_SEATS || type == COMMAND_EVENT_CREATE || type == COMMAND_EVENT_SET;
+    return type == COMMAND_QUEUE_WATCH || type == COMMAND_QUEUE_UNWATCH || type == COMMAND_SEATS ||
+           type == COMMAND_EVENT_CREATE || type == COMMAND_EVENT_SET;
 }
 
 static void
@@ -587,6 +591,8 @@ execute(struct loop *loop, struct conn *conn, const char *data, size_t size)
     uint32_t index = conn_index(loop, conn);
     bool taken = true;
     decode(loop, conn, data, size);
+    if (loop->guarded)
+        guard_request(loop, conn);
     if (request->kind == REQUEST_COMMAND && !complete(loop, conn, &request->command)) {
         request->kind = REQUEST_ERROR;
         request->error = (struct request_error){.status = STATUS_BUSY};
@@ -598,9 +604,9 @@ execute(struct loop *loop, struct conn *conn, const char *data, size_t size)
         taken = slot != NONE;
         if (taken) {
             list_append(loop, conn, slot);
-            bool watches = request->kind == REQUEST_COMMAND &&
-                           (request->command.type == COMMAND_QUEUE_WATCH ||
-                            request->command.type == COMMAND_QUEUE_UNWATCH);
+            bool watches =
+                request->kind == REQUEST_COMMAND && (request->command.type == COMMAND_QUEUE_WATCH ||
+                                                     request->command.type == COMMAND_QUEUE_UNWATCH);
             if (watches)
                 begin_watch(loop, conn, slot);
             else if (runs_alone(request))
@@ -621,6 +627,7 @@ execute(struct loop *loop, struct conn *conn, const char *data, size_t size)
     }
     if (!taken)
         return false;
+    conn->charged = false;
     count_request(loop, request);
     bool last = request->kind == REQUEST_QUIT || (request->kind == REQUEST_ERROR && request->error.close) ||
                 (request->reply_context.http != 0 && !request->reply_context.keep_alive);

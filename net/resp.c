@@ -352,6 +352,8 @@ decode_hello(struct request *request, struct arguments *arguments)
 {
     request->kind = REQUEST_HELLO;
     request->resp_version = 0;
+    request->auth_name = (struct bytes){"", 0};
+    request->auth_key = (struct bytes){NULL, 0};
     if (arguments->left == 0)
         return;
     int64_t version;
@@ -367,8 +369,8 @@ decode_hello(struct request *request, struct arguments *arguments)
         struct bytes option = argument_take(arguments);
         uint64_t word = word_of(option);
         if (word == WORD('A', 'U', 'T', 'H', 0, 0, 0, 0) && arguments->left >= 2) {
-            (void)argument_take(arguments); /* everyone may do everything until keys are configured */
-            (void)argument_take(arguments);
+            request->auth_name = argument_take(arguments);
+            request->auth_key = argument_take(arguments);
         } else if (word == WORD('S', 'E', 'T', 'N', 'A', 'M', 'E', 0) && arguments->left >= 1) {
             request->argument = argument_take(arguments);
             if (!client_name_valid(request->argument)) {
@@ -517,8 +519,13 @@ decode_server_command(struct request *request, struct bytes name, uint64_t word,
         return;
     case WORD('A', 'U', 'T', 'H', 0, 0, 0, 0):
         decode_plain(request, arguments, REQUEST_AUTH, 1, ARGUMENTS_MAX, "auth");
-        if (request->kind == REQUEST_AUTH && arguments->left > 0)
+        request->auth_name = (struct bytes){"", 0};
+        request->auth_key = request->argument;
+        if (request->kind == REQUEST_AUTH && arguments->left > 0) {
+            request->auth_name = request->argument;
             request->argument = argument_take(arguments);
+            request->auth_key = request->argument;
+        }
         if (request->kind == REQUEST_AUTH && arguments->left > 0)
             resp_error_text(request, "ERR syntax error");
         return;

@@ -14,6 +14,7 @@
 
 #include "net/data_directory.h"
 #include "net/log.h"
+#include "net/server_door.h"
 #include "net/server_files.h"
 
 #include <assert.h>
@@ -226,11 +227,14 @@ ring_all(struct server *server)
 }
 
 static void
-wait_for_signal(const sigset_t *signals)
+wait_for_signal(struct server *server, const sigset_t *signals)
 {
     int signal_number = 0;
-    while (sigwait(signals, &signal_number) != 0)
-        continue; /* interrupted: waits again */
+    while (sigwait(signals, &signal_number) != 0 || signal_number == SIGHUP) {
+        if (signal_number == SIGHUP)
+            door_reload(server);
+        signal_number = 0; /* or interrupted: waits again */
+    }
     log_info("%s: stopping; requests under way are answered, then a snapshot is written",
              signal_number == SIGINT ? "SIGINT" : "SIGTERM");
 }
@@ -278,7 +282,7 @@ run(struct server *server, struct server_files *files, const sigset_t *signals)
         (void)printf("ready http=%s resp=%s shards=%u data=%s\n", server->http_text, server->resp_text,
                      server->shard_count, server->settings->data);
         (void)fflush(stdout); /* whoever waits for the line has gone where it cannot be written */
-        wait_for_signal(signals);
+        wait_for_signal(server, signals);
         stop(server, files);
     }
     shard_threads_join(&threads);
@@ -300,7 +304,8 @@ prepare(struct server *server, const struct settings *settings, struct data_dire
     server->durable = strcmp(settings->durability, "journal") == 0;
     server->shard_count = choose_cores(server, settings->shards);
     raise_files(server, settings->connections_max);
-    return open_mailboxes(server) && open_bells(server) && files_open(ret_files, server);
+    return door_open(server) && open_mailboxes(server) && open_bells(server) &&
+           files_open(ret_files, server);
 }
 
 static int
@@ -311,9 +316,12 @@ serve(const struct settings *settings)
     struct data_directory directory = {.lock_fd = -1};
     struct server_files *files = NULL;
     sigset_t signals;
-    (void)sigemptyset(&signals); /* these four cannot fail with these arguments */
+    (void)sigemptyset(&signals); /* these five cannot fail with these arguments */
     (void)sigaddset(&signals, SIGTERM);
     (void)sigaddset(&signals, SIGINT);
+    if (settings->keys_file[0] != '\0')
+        (void)sigaddset(&signals,
+                        SIGHUP); /* without keys a terminal that closes ends the server, as usual */
     (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
     (void)signal(SIGXFSZ, SIG_IGN); /* a limit on files is an error of the write, and told as such */
@@ -329,6 +337,7 @@ serve(const struct settings *settings)
     if (files != NULL)
         files_close(files);
     close_bells(&server);
+    door_close(&server);
     data_directory_close(&directory);
     if (done)
         log_info("stopped");

@@ -68,6 +68,8 @@ error_line(struct output *output, const char *text)
     resp_encode_error(output, &error);
 }
 
+static const char not_a_key[] = "NOAUTH this is not a key, or not of this name";
+
 /* Appends to text; what does not fit is cut. */
 static void append(char *text, size_t room, size_t *size, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
@@ -128,10 +130,11 @@ answer_info(struct loop *loop, const struct request *request, struct output *out
                SUM(METRIC_HOLDS_LIVE), SUM(METRIC_HOLDS_CONFIRMED), SUM(METRIC_HOLDS_ENDED),
                SUM(METRIC_USERS), SUM(METRIC_KEYS), (unsigned long long)shard_event_count(loop->shard));
     if (SECTION("queue"))
-        append(text, sizeof text, &size,
-               "%s# Queue\r\ntokens_waiting:%llu\r\ntokens_active:%llu\r\njoins:%llu\r\nactivations:%llu\r\n",
-               all ? "\r\n" : "", SUM(METRIC_QUEUE_WAITING), SUM(METRIC_QUEUE_ACTIVE),
-               SUM(METRIC_QUEUE_JOINED), SUM(METRIC_QUEUE_ACTIVATED));
+        append(
+            text, sizeof text, &size,
+            "%s# Queue\r\ntokens_waiting:%llu\r\ntokens_active:%llu\r\njoins:%llu\r\nactivations:%llu\r\n",
+            all ? "\r\n" : "", SUM(METRIC_QUEUE_WAITING), SUM(METRIC_QUEUE_ACTIVE),
+            SUM(METRIC_QUEUE_JOINED), SUM(METRIC_QUEUE_ACTIVATED));
 #undef SECTION
 #undef SUM
     resp_bulk(output, (struct bytes){text, (uint32_t)size});
@@ -234,11 +237,31 @@ answer_resp(struct loop *loop, struct conn *conn, const struct request *request,
             error_line(output, "ERR Client names are limited to 64 bytes");
             break;
         }
+        /* without keys everybody is let in, whatever is shown */
+        if (loop->keys != NULL && request->auth_key.data != NULL &&
+            !guard_authenticate(loop, conn, request->auth_name, request->auth_key)) {
+            error_line(output, not_a_key);
+            break;
+        }
+        if (!guard_authenticated(loop, conn)) {
+            error_line(output, "NOAUTH HELLO must be called with the client already authenticated, "
+                               "otherwise the HELLO <proto> AUTH <user> <pass> option can be used to "
+                               "authenticate the client and select the RESP protocol version at the same "
+                               "time");
+            break;
+        }
         if (request->argument.size > 0)
             set_name(conn, request->argument);
         answer_hello(loop, conn, request, output);
         break;
     case REQUEST_AUTH:
+        if (loop->keys != NULL) {
+            if (guard_authenticate(loop, conn, request->auth_name, request->auth_key))
+                resp_simple(output, "OK");
+            else
+                error_line(output, not_a_key);
+            break;
+        }
         error_line(
             output,
             "ERR AUTH <password> called without any password configured for the default user. Are you "
@@ -274,6 +297,7 @@ answer_resp(struct loop *loop, struct conn *conn, const struct request *request,
         conn->resp_version = 2;
         conn->name_size = 0;
         watches_end(loop, conn_index(loop, conn));
+        conn->key = KEY_ABSENT;
         resp_simple(output, "RESET");
         break;
     default:

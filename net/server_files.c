@@ -26,7 +26,10 @@
 #include <unistd.h>
 
 #define RETRY_MS 200u /* a full disk is asked again so often */
-#define SLEEP_MS 100
+/* Durability is not told by a bell, so after something was done it is looked at often for a while. */
+#define SLEEP_MS       100
+#define SLEEP_SHORT_MS 10
+#define SLEEPS_SHORT   100u
 
 struct server_files {
     struct server *server;
@@ -37,6 +40,9 @@ struct server_files {
     bool running; /* the thread */
     uint64_t began_ms;
     _Atomic bool ending;
+    _Atomic bool snapshot_asked;
+    _Atomic uint64_t
+        snapshots_wanted; /* so many must have ended for the one that was asked for; 0: not yet */
 };
 
 static uint64_t
@@ -230,19 +236,36 @@ sleep_until_rung(struct bell *bell, int timeout_ms)
     }
 }
 
+/* In this thread none begins or ends meanwhile; one that is under way does not reflect all there is. */
+static void
+take_question(struct server_files *files)
+{
+    if (!atomic_exchange_explicit(&files->snapshot_asked, false, memory_order_acq_rel))
+        return;
+    uint64_t wanted = housekeeper_snapshots_ended(files->housekeeper) + 1;
+    if (housekeeper_snapshot_under_way(files->housekeeper))
+        wanted++;
+    housekeeper_snapshot(files->housekeeper);
+    atomic_store_explicit(&files->snapshots_wanted, wanted, memory_order_release);
+}
+
 static void *
 keep_house(void *argument)
 {
     struct server_files *files = argument;
     struct server *server = files->server;
+    uint32_t idle = 0;
     while (!atomic_load_explicit(&files->ending, memory_order_acquire)) {
         bell_sleep(&server->housekeeper_bell); /* whoever rings from here on is heard */
-        if (housekeeper_step(files->housekeeper, monotonic_ms())) {
+        take_question(files);
+        if (housekeeper_step(files->housekeeper, server_now_ms(server))) {
+            idle = 0;
             for (uint32_t i = 0; i < server->shard_count; i++)
                 bell_ring_always(&server->bells[i]);
             bell_ring_always(&server->control);
         } else {
-            sleep_until_rung(&server->housekeeper_bell, SLEEP_MS);
+            idle++;
+            sleep_until_rung(&server->housekeeper_bell, idle < SLEEPS_SHORT ? SLEEP_SHORT_MS : SLEEP_MS);
         }
         bell_awake(&server->housekeeper_bell);
     }
@@ -298,11 +321,13 @@ void
 files_snapshot(struct server_files *files)
 {
     struct server *server = files->server;
-    uint64_t ended = housekeeper_snapshots_ended(files->housekeeper);
-    housekeeper_snapshot(files->housekeeper);
+    uint64_t wanted = 0;
+    atomic_store_explicit(&files->snapshot_asked, true, memory_order_release);
     bell_ring_always(&server->housekeeper_bell);
-    while (housekeeper_snapshots_ended(files->housekeeper) == ended)
+    while (wanted == 0 || housekeeper_snapshots_ended(files->housekeeper) < wanted) {
         sleep_until_rung(&server->control, SLEEP_MS);
+        wanted = atomic_load_explicit(&files->snapshots_wanted, memory_order_acquire);
+    }
 }
 
 void

@@ -13,6 +13,8 @@
  */
 #include "net/settings.h"
 
+#include "net/client_address.h"
+#include "net/rate_limit.h"
 #include "persist/journal_format.h"
 
 #include <arpa/inet.h>
@@ -25,7 +27,15 @@
 #include <string.h>
 #include <strings.h>
 
-enum setting_type { SETTING_TEXT, SETTING_ADDRESS, SETTING_CHOICE, SETTING_COUNT, SETTING_BYTES };
+enum setting_type {
+    SETTING_TEXT, /* may be empty where that is the default */
+    SETTING_ADDRESS,
+    SETTING_CHOICE,
+    SETTING_PROXIES,
+    SETTING_COUNT,
+    SETTING_BYTES,
+    SETTING_RATE, /* a count, or auto */
+};
 
 struct setting {
     const char *name;       /* section.key */
@@ -63,6 +73,32 @@ static const struct setting settings_table[] = {
     {"journal.snapshot_bytes", NULL, "512MiB", NULL,
      "a snapshot is written after so much journal of all shards; older journal then goes", 4 * MIB,
      1024 * GIB, AT(snapshot_bytes), SETTING_BYTES, false},
+
+    {"auth.keys_file", "keys", "", NULL,
+     "who may come in, a line a key: NAME ROLE SHA256-HEX (holdfast keys); without: everyone, and loopback "
+     "only",
+     0, 0, AT(keys_file), SETTING_TEXT, false},
+
+    {"rate.user_per_second", NULL, "auto", NULL,
+     "requests a second of one user; beyond: ratelimit; 0: no limit; auto: 0 where every listener is on "
+     "loopback, else 50",
+     0, RATE_PER_SECOND_MAX, AT(user_per_second), SETTING_RATE, false},
+    {"rate.address_per_second", NULL, "auto", NULL,
+     "requests a second of one client address that is not loopback; likewise, else 100", 0,
+     RATE_PER_SECOND_MAX, AT(address_per_second), SETTING_RATE, false},
+    {"rate.proxies", NULL, "", NULL,
+     "addresses and ranges whose Forwarded or X-Forwarded-For names the client, separated by commas", 0, 0,
+     AT(proxies), SETTING_PROXIES, false},
+    {"rate.buckets", NULL, "1048576", NULL,
+     "users, and addresses, whose rate is known at a time (8 bytes each); a power of two; beyond: some "
+     "begin anew",
+     RATE_BUCKETS_MIN, 1u << 30, AT(rate_buckets), SETTING_COUNT, true},
+
+    {"queue.pass_secret_file", NULL, "", NULL,
+     "what passes are signed with; without: pass.secret in the data directory, made where it is not there",
+     0, 0, AT(pass_secret_file), SETTING_TEXT, false},
+    {"queue.pass_secret_file_old", NULL, "", NULL, "the secret before it, with which passes are still good",
+     0, 0, AT(pass_secret_file_old), SETTING_TEXT, false},
 
     {"net.connections_max", NULL, "16384", NULL, "connections in all; beyond: told busy and closed", 1,
      1 << 22, AT(connections_max), SETTING_COUNT, false},
@@ -134,8 +170,12 @@ static const struct setting settings_table[] = {
      AT(expire_batch), SETTING_COUNT, false},
 };
 
-#define SETTINGS_COUNT  (sizeof settings_table / sizeof settings_table[0])
-#define NAME_SIZE_LIMIT 64
+#define SETTINGS_COUNT    (sizeof settings_table / sizeof settings_table[0])
+#define NAME_SIZE_LIMIT   64
+
+#define RATE_AUTO         UINT64_MAX /* until all settings are known */
+#define USER_RATE_OPEN    50u        /* where somebody listens beyond loopback */
+#define ADDRESS_RATE_OPEN 100u
 
 static void fail(struct settings_error *ret_error, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -273,7 +313,9 @@ set_text(struct settings *settings, const struct setting *setting, const char *v
          struct settings_error *ret_error)
 {
     struct listen_address address;
-    if (strlen(value) >= SETTING_TEXT_SIZE_MAX || value[0] == '\0') {
+    struct proxies proxies;
+    bool empty = value[0] == '\0' && setting->standard[0] != '\0';
+    if (strlen(value) >= SETTING_TEXT_SIZE_MAX || empty) {
         fail(ret_error, "%s (%s): expected 1 to %d bytes of text", setting->name, source,
              SETTING_TEXT_SIZE_MAX - 1);
         return false;
@@ -291,6 +333,13 @@ set_text(struct settings *settings, const struct setting *setting, const char *v
              setting->choices);
         return false;
     }
+    if (setting->type == SETTING_PROXIES && !proxies_parse(value, &proxies)) {
+        fail(ret_error,
+             "%s (%s): '%s' is not valid: expected at most %d addresses or ranges separated by commas, "
+             "such as 10.0.0.0/8,192.0.2.7,2001:db8::/32",
+             setting->name, source, value, PROXIES_MAX);
+        return false;
+    }
     memcpy((char *)settings + setting->offset, value, strlen(value) + 1);
     return true;
 }
@@ -299,7 +348,12 @@ static bool
 set(struct settings *settings, const struct setting *setting, const char *value, const char *source,
     struct settings_error *ret_error)
 {
-    if (setting->type == SETTING_COUNT || setting->type == SETTING_BYTES)
+    if (setting->type == SETTING_RATE && strcmp(value, "auto") == 0) {
+        const uint64_t later = RATE_AUTO;
+        memcpy((char *)settings + setting->offset, &later, sizeof later);
+        return true;
+    }
+    if (setting->type == SETTING_COUNT || setting->type == SETTING_BYTES || setting->type == SETTING_RATE)
         return set_number(settings, setting, value, source, ret_error);
     return set_text(settings, setting, value, source, ret_error);
 }
@@ -355,7 +409,7 @@ static bool
 environment_name(const char *variable, char *ret_name, const char **ret_value)
 {
     static const char prefix[] = "HOLDFAST_";
-    static const char *const sections[] = {"server", "journal", "net", "core"};
+    static const char *const sections[] = {"server", "journal", "net", "core", "auth", "rate", "queue"};
     if (strncmp(variable, prefix, sizeof prefix - 1) != 0)
         return false;
     const char *from = variable + sizeof prefix - 1;
@@ -450,24 +504,30 @@ read_arguments(int argc, char *const argv[], struct settings *settings, const ch
     return true;
 }
 
-/* What one setting alone cannot tell. */
+/* What one setting alone cannot tell; and what follows from several. */
 static bool
-check_together(const struct settings *settings, struct settings_error *ret_error)
+check_together(struct settings *settings, struct settings_error *ret_error)
 {
+    bool open = false; /* beyond loopback */
     struct listen_address address;
     const char *const listeners[][2] = {{"server.http", settings->http}, {"server.resp", settings->resp}};
     for (size_t i = 0; i < 2; i++) {
         bool valid = listen_address_parse(listeners[i][1], &address);
         assert(valid);
-        if (!address.off && !address.loopback) {
+        open |= !address.off && !address.loopback;
+        if (!address.off && !address.loopback && settings->keys_file[0] == '\0') {
             fail(ret_error,
-                 "%s: '%s': no keys file: a listener beyond loopback would let everyone in; listen on "
-                 "127.0.0.1 or "
-                 "[::1]",
+                 "%s: '%s': no keys file: a listener beyond loopback would let everyone in; make keys "
+                 "(holdfast keys add --keys FILE NAME ROLE) and start with --keys FILE, or listen on "
+                 "127.0.0.1 or [::1]",
                  listeners[i][0], listeners[i][1]);
             return false;
         }
     }
+    if (settings->user_per_second == RATE_AUTO)
+        settings->user_per_second = open ? USER_RATE_OPEN : 0;
+    if (settings->address_per_second == RATE_AUTO)
+        settings->address_per_second = open ? ADDRESS_RATE_OPEN : 0;
     if (strcmp(settings->http, "off") == 0 && strcmp(settings->resp, "off") == 0) {
         fail(ret_error, "server.http and server.resp are both off: nobody could reach this server");
         return false;
@@ -531,7 +591,8 @@ settings_help(FILE *file)
                        setting->short_name != NULL ? setting->short_name : ""); /* fits: names are ours */
         fprintf(file, "  %-36s %s%s%s (default %s)\n", names, setting->help,
                 setting->choices != NULL ? "; one of: " : "",
-                setting->choices != NULL ? setting->choices : "", setting->standard);
+                setting->choices != NULL ? setting->choices : "",
+                setting->standard[0] != '\0' ? setting->standard : "none");
     }
 }
 

@@ -49,6 +49,13 @@ struct settings {
     uint64_t ended_seconds;
     uint64_t key_seconds;
     uint64_t expire_batch;
+    char keys_file[SETTING_TEXT_SIZE_MAX]; /* empty: no keys */
+    uint64_t user_per_second;              /* 0: no limit */
+    uint64_t address_per_second;
+    char proxies[SETTING_TEXT_SIZE_MAX]; /* proxies_parse() */
+    uint64_t rate_buckets;
+    char pass_secret_file[SETTING_TEXT_SIZE_MAX];     /* empty: pass.secret in the data directory */
+    char pass_secret_file_old[SETTING_TEXT_SIZE_MAX]; /* empty: none */
 };
 
 struct settings_error {

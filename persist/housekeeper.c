@@ -155,6 +155,12 @@ housekeeper_snapshot(struct housekeeper *housekeeper)
     atomic_store_explicit(&housekeeper->asked, true, memory_order_release);
 }
 
+bool
+housekeeper_snapshot_under_way(const struct housekeeper *housekeeper)
+{
+    return housekeeper->snapshot.phase != SNAPSHOT_NONE;
+}
+
 uint64_t
 housekeeper_snapshots_ended(const struct housekeeper *housekeeper)
 {

@@ -64,6 +64,8 @@ bool housekeeper_step(struct housekeeper *housekeeper, uint64_t now_ms);
 /* Begins a snapshot at the next step, whatever has been written (at the end of the server); while one is
  * under way, another one behind it. */
 void housekeeper_snapshot(struct housekeeper *housekeeper);
+/* One is under way; told by the thread of housekeeper_step() only. */
+bool housekeeper_snapshot_under_way(const struct housekeeper *housekeeper);
 /* Generations that have ended since the start, well or not. */
 uint64_t housekeeper_snapshots_ended(const struct housekeeper *housekeeper);
 

@@ -529,6 +529,56 @@ epoch_first(const struct picture *picture)
     return first;
 }
 
+/* The journal has a batch: then its epoch's start file must be there. */
+static bool
+has_begun(const struct data_folder *folder, const struct file_id *id)
+{
+    _Alignas(8) uint8_t block[BLOCK_BYTES];
+    char name[FILE_NAME_SIZE];
+    int file;
+    uint64_t size;
+    file_name(name, FILE_JOURNAL, id->epoch, id->shard, id->segment);
+    if (folder->disk.open(folder->disk.context, name, &file, &size) != 0)
+        return false;
+    int result = size < 2 * BLOCK_BYTES
+                     ? -ENODATA
+                     : folder->disk.read(folder->disk.context, file, block, sizeof block, BLOCK_BYTES);
+    (void)folder->disk.close(folder->disk.context, file); /* only read from */
+    enum batch_check check = result == 0 ? batch_check(block, sizeof block) : BATCH_NONE;
+    return check == BATCH_WHOLE || check == BATCH_SHORT;
+}
+
+/* Segments of an epoch without a start file: of a start that did not come so far, or that is just coming.
+ */
+static void
+verify_unstarted(struct verify *verify, const struct picture *listed)
+{
+    uint64_t missing = 0;
+    for (uint32_t i = 0; i < listed->file_count; i++) {
+        const struct file_id *id = &listed->files[i];
+        char name[FILE_NAME_SIZE];
+        if (id->kind != FILE_JOURNAL || id->epoch <= picture_epoch(listed) || id->epoch == missing)
+            continue;
+        file_name(name, FILE_JOURNAL, id->epoch, id->shard, id->segment);
+        if (id->segment == 0 && !has_begun(verify->folder, id)) {
+            tell(verify, name, "of a start that was not finished: the next one removes it");
+            continue;
+        }
+        for (uint32_t looked = 0; picture_start(&verify->picture, id->epoch) == NULL; looked++) {
+            if (looked < LOOKS && look_again(verify, looked) == 0)
+                continue;
+            struct journal_fault fault = {
+                .text = "the file is missing, but a journal of this epoch has batches"};
+            file_name(fault.file, FILE_START, id->epoch, 0, 0);
+            tell_damage(verify, &fault, remedy(&fault));
+            missing = id->epoch;
+            break;
+        }
+        if (missing != id->epoch)
+            tell(verify, name, "begun while the rest was read: not looked at");
+    }
+}
+
 static void
 verify_all(struct verify *verify, const struct picture *listed)
 {
@@ -543,15 +593,7 @@ verify_all(struct verify *verify, const struct picture *listed)
             verify_part(verify, listed->files[i].epoch, listed->files[i].shard);
     for (uint64_t epoch = epoch_first(listed); epoch <= picture_epoch(listed); epoch++)
         verify_epoch(verify, epoch);
-    /* segments of a start that did not come as far as its start file, or is just being made */
-    for (uint32_t i = 0; i < listed->file_count; i++) {
-        const struct file_id *id = &listed->files[i];
-        char name[FILE_NAME_SIZE];
-        if (id->kind != FILE_JOURNAL || id->epoch <= picture_epoch(listed))
-            continue;
-        file_name(name, FILE_JOURNAL, id->epoch, id->shard, id->segment);
-        tell(verify, name, "of a start that was not finished: the next one removes it");
-    }
+    verify_unstarted(verify, listed);
 }
 
 int
@@ -573,6 +615,8 @@ journal_verify(const struct data_folder *folder)
     verify_all(&verify, &listed);
     (void)printf("%" PRIu64 " files, %" PRIu64 " batches, %" PRIu64 " records, %" PRIu64 " bytes: ",
                  verify.files, verify.batches, verify.records, verify.bytes);
+    if (listed.tmp_count > 0)
+        (void)printf("%" PRIu32 " files begun and not finished; ", listed.tmp_count);
     if (verify.damaged > 0)
         (void)printf("%" PRIu64 " damaged\n", verify.damaged);
     else if (verify.cuts > 0)

@@ -18,6 +18,7 @@
 #define KEY_SIZE_MAX         255 /* idempotency key */
 #define REQUEST_ID_SIZE_MAX  128 /* X-Request-ID */
 #define PAYMENT_REF_SIZE_MAX 128
+#define CALLER_SIZE_MAX      64 /* name of an API key. Longer: the keys file is refused */
 
 /* Events. More: BADREQUEST; the ten thousand and first event: BUSY. */
 #define EVENTS_MAX         10000

@@ -172,13 +172,17 @@ class Campaign:
         shards = self.server.shards
         early, start_seconds = self.start()
         audit = Audit(self.server, ledger, self.random)
+        begun = time.monotonic()
         audit.run()
         audit.close()
+        audit_seconds = time.monotonic() - begun
         answered = sum(client.answered for client in ledger.clients) - answered
         cuts = self.server.log().count("cut")
         print(f"round {number}: {answered} answers, {how}, {shards} to {self.server.shards} shards"
               f"{f', {early} starts killed' if early else ''}, ready in {start_seconds:.2f} s, "
-              f"{audit.looked} looks, {audit.settled} settled, {cuts} lines of a cut", flush=True)
+              f"{audit.looked} looks in {audit_seconds:.2f} s, {audit.settled} settled, {cuts} lines of a cut", flush=True)
+        if audit_seconds > 5 and audit.waited_for is not None:
+            print(f"  looked {audit.waited} times again; last for {audit.waited_for}", flush=True)
 
     def verified(self, verify, when):
         if verify is None:

@@ -38,6 +38,8 @@ OUTCOMES = {
     "notfound": ((404,), set(), set()),
     "method": ((405,), set(), set()),
     "toolarge": ((413, 414, 431), set(), set()),
+    "noauth": ((401, 403), set(), set()),
+    "ratelimit": ((429,), set(), set()),
     "mediatype": ((415,), set(), set()),
 }
 HTTP_ONLY = {"notfound", "method", "toolarge", "mediatype"}
@@ -114,6 +116,13 @@ def http_refusal(answer):
     figures = {k: v for k, v in body.items() if k not in ("type", "title", "status", "detail", "code")}
     if body["code"] == "busy":
         assert answer.headers["retry-after"].isdigit(), answer
+    if body["code"] == "noauth" and answer.status == 401:
+        assert answer.headers["www-authenticate"] == "Bearer", answer
+    if body["code"] == "ratelimit":
+        wait = answer.headers["retry-after"]
+        policy, name, rate = re.fullmatch(r'("(\w+)");q=(\d+);w=1', answer.headers["ratelimit-policy"]).groups()
+        assert wait.isdigit() and int(wait) >= 1 and int(rate) >= 1 and name in ("user", "address"), answer
+        assert answer.headers["ratelimit"] == f"{policy};r=0;t={wait}", answer
     if body["code"] == "method":
         assert answer.headers["allow"], answer
     return check_refusal(Answer(body["code"], figures=figures, status=answer.status, text=body["detail"]), answer.status)

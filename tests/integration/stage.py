@@ -4,6 +4,9 @@ Everything that can be seen of the event and of its users is looked at before an
 settings and counts, every section's map, the holds of each user who ever asked.
 """
 import re
+import time
+
+from server import poll
 
 
 class Stage:
@@ -30,6 +33,17 @@ class Stage:
     @staticmethod
     def _still(hold):
         return {name: value for name, value in hold.items() if name != "deadline_in_ms"}
+
+    def wait_expired(self):
+        """Until what was held for a second has ended and its units are back, which waits for the disk (R3)."""
+        time.sleep(1.1)
+
+        def settled():
+            holds = [hold for user in self.users for hold in self.api.holds(self.id, user).data if hold["state"] == "held"]
+            units = sum(len(hold["seats"]) + sum(pool["quantity"] for pool in hold["pools"]) for hold in holds)
+            return self.api.event(self.id)["counts"]["held"] == units
+
+        assert poll(settled), "units of holds that have ended stay held"
 
     def hold(self, user, **what):
         self.users.add(user)

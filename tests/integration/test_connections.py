@@ -70,6 +70,30 @@ def test_10000_pipelined_over_resp(servers, new_id, shards):
     resp.close()
 
 
+@pytest.mark.parametrize("size", [1, 7, 1 << 20])
+def test_a_pipeline_whose_requests_depend_on_each_other(servers, new_id, size):
+    """Requests are decoded ahead of those before them: a version, an event, a line or an end in between changes what
+    follows, however the bytes are cut."""
+    resp, event = Resp(servers(1)), new_id()
+    resp.connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    hold = [resp_request("HOLD", event, f"u{n}", "POOL", "ga", "1") for n in range(20)]
+    data = b"".join([hold[0], resp_request("EVENT", "CREATE", event, "POOL", "ga", 3), *hold[:2], b"\r\n*0\r\n",
+                     f"HOLD {event} u2 POOL ga 1\r\n".encode(), hold[3], resp_request("CLIENT", "GETNAME"),
+                     resp_request("HELLO", 3), resp_request("CLIENT", "GETNAME"), *hold[4:], b"HOLD x\r\n",
+                     resp_request("EVENT", "SET", event, "pool.ga.capacity", 4), hold[19], resp_request("PING"), b"*1\r\n!\r\n",
+                     hold[18]])
+    for at in range(0, len(data), size):
+        resp.connection.socket.sendall(data[at:at + size])
+    answers = [resp.connection.receive() for _ in range(30)]
+    words = [answer.word if isinstance(answer, Exception) else answer if isinstance(answer, str) else type(answer).__name__
+             for answer in answers]
+    assert words == ["NOEVENT", "OK", "list", "list", "list", "HELDOUT", "NoneType", "dict", "NoneType", *["HELDOUT"] * 16, "ERR",
+                     "OK", "list", "PONG", "ERR"]
+    assert "Protocol error" in answers[-1].line
+    assert closed_within(resp.connection.socket, 10) is not None
+    resp.close()
+
+
 @pytest.mark.parametrize("shards", [1, 3])
 def test_10000_pipelined_over_http(servers, new_id, shards):
     http, event = Http(servers(shards)), new_id()

@@ -260,7 +260,7 @@ def test_a_replay_after_the_hold_has_ended(stage, new_id):
     s = stage(sections=[("A", 1, 3)])
     key = new_id("key")
     first = s.hold("u1", seats=["A/1/1"], key=key, ttl=1)
-    time.sleep(1.15)
+    s.wait_expired()
     s.hold("u2", seats=["A/1/1"])
     before = s.picture()
     again = s.api.hold(s.id, "u1", seats=["A/1/1"], key=key, ttl=1)
@@ -439,7 +439,7 @@ def test_versions_grow_with_every_change(stage):
 def test_versions_grow_over_an_expiry(stage):
     s = stage(sections=[("A", 1, 3)])
     first = s.hold("u1", seats=["A/1/1"], ttl=1)
-    time.sleep(1.15)
+    s.wait_expired()
     second = s.hold("u1", seats=["A/1/1"])
     assert second["hold"] != first["hold"]
     assert s.versions(second)["A/1/1"] > s.versions(first)["A/1/1"] + 1

@@ -118,7 +118,7 @@ def test_expired(stage):
     s = stage(sections=[("A", 1, 10)], pools=[("ga", 3)])
     a = s.hold("u1", seats=["A/1/1"], ttl=1)
     b = s.hold("u1", seats=["A/1/2"], pools=[("ga", 2)], ttl=1)
-    time.sleep(1.15)
+    s.wait_expired()
     assert s.letters("A") == "F" * 10 and s.counts() == (13, 0, 0)
     assert s.api.get(a["hold"])["state"] == "expired" and s.api.get(a["hold"])["deadline_in_ms"] == 0
     s.refused("expired", lambda: s.api.confirm(a["hold"], "u1"))
@@ -138,7 +138,7 @@ def test_late_confirm(stage):
     pool = s.hold("u3", pools=[("ga", 2)], ttl=1)
     live = s.hold("u4", seats=["A/1/4"])
     assert s.api.confirm(live["hold"], "u4", late=True).ok, "late on a live hold is a confirm"
-    time.sleep(1.15)
+    s.wait_expired()
     assert s.counts() == (6, 0, 1)
     assert s.api.change(s.id, status="paused").ok, "a late confirm is no new hold"
     answer = s.api.confirm(back["hold"], "u1", late=True, ref="pay-1")
@@ -161,7 +161,7 @@ def test_late_confirm(stage):
 def test_late_confirm_within_the_limit(stage):
     s = stage(sections=[("A", 1, 9)], limit=3)
     old = s.hold("u1", seats=["A/1/1", "A/1/2"], ttl=1)
-    time.sleep(1.15)
+    s.wait_expired()
     s.hold("u1", seats=["A/1/3", "A/1/4"])
     s.refused("limit", lambda: s.api.confirm(old["hold"], "u1", late=True), limit=3, used=2)
     assert s.letters("A") == "FFHHFFFFF"

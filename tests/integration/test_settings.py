@@ -55,6 +55,10 @@ def test_precedence(tmp_path):
     (["--shards", "1.5"], {}, ["server.shards", "1.5"]),
     (["--core.holds_max", "0"], {}, ["core.holds_max", "0"]),
     (["--core.holds_max", "99999999999999999999"], {}, ["core.holds_max"]),
+    (["--rate.user_per_second", "fast"], {}, ["rate.user_per_second", "fast"]),
+    (["--rate.buckets", "1000"], {}, ["rate.buckets", "power of two"]),
+    (["--rate.proxies", "10.0.0.0/0"], {}, ["rate.proxies", "10.0.0.0/0"]),
+    ([], {"HOLDFAST_AUTH_KEY_FILE": "x"}, ["HOLDFAST_AUTH_KEY_FILE", "auth.keys_file"]),
     (["--durability", "disk"], {}, ["durability", "disk", "journal", "memory"]),
     (["--http", "nonsense"], {}, ["server.http", "nonsense"]),
     (["--http", "127.0.0.1:70000"], {}, ["server.http", "70000"]),
@@ -104,7 +108,7 @@ def test_beyond_loopback(tmp_path):
     """Without keys everyone may do everything: so only on loopback."""
     for flag in ("--http", "--resp"):
         code, _, text = run("serve", "--data", tmp_path / "data", "--http", "127.0.0.1:0", "--resp", "127.0.0.1:0", flag, "0.0.0.0:0")
-        assert code in (1, 2) and "loopback" in text, (code, text)
+        assert code in (1, 2) and "loopback" in text and "holdfast keys add" in text, (code, text)
 
 
 def test_ready_line(tmp_path):

@@ -47,6 +47,7 @@ memory_disk_copy(struct memory_disk *to, const struct memory_disk *from)
             continue;
         to->files[i] = from->files[i];
         to->files[i].open = 0;
+        to->files[i].opened = 0;
         to->files[i].bytes = bytes_of(from->files[i].size);
         memcpy(to->files[i].bytes, from->files[i].bytes, (size_t)from->files[i].size);
     }
@@ -146,6 +147,7 @@ open_file(void *context, const char *name, int *ret_file, uint64_t *ret_size)
     if (result != 0)
         return result;
     file->open++;
+    file->opened++;
     *ret_file = (int)(file - disk->files) + 1;
     *ret_size = file->size;
     return 0;

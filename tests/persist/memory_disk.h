@@ -17,7 +17,8 @@ struct memory_file {
     uint64_t synced; /* bytes from the front that a sync has covered; DISK_DURABLE: all */
     enum disk_create how;
     uint32_t open;
-    bool gone; /* removed or replaced while open */
+    uint32_t opened; /* for reading, so often */
+    bool gone;       /* removed or replaced while open */
 };
 
 /* What fails, as it is told. */

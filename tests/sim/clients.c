@@ -123,7 +123,7 @@ ask_hold(const struct scenario *scenario, const struct model *model, struct rand
                 add_seat(plan, request, scenario_seat_at(plan, hold->seats[i].index));
             }
         }
-    } else if (plan->seat_count > 0 && random_chance(random, 60)) {
+    } else if (plan->seat_count > 0 && random_chance(random, scenario->hot ? 90 : 60)) {
         ask_seats(plan, random, request);
     }
     if (plan->pool_count > 0 && random_chance(random, request->seat_count == 0 ? 70 : 15)) {
@@ -210,6 +210,10 @@ ask_change(const struct scenario *scenario, const struct model *model, struct ra
         /* Also below what is taken, which has to be refused. */
         uint32_t least = random_chance(random, 30) ? 1 : capacity / 2 + 1;
         request->pools[0].quantity = random_between(random, least, capacity + capacity / 2 + 3);
+        uint32_t taken = model_taken(model, request->event, pool);
+        if (taken > 1 && random_chance(random, 40)) {
+            request->pools[0].quantity = taken - random_below(random, 2);
+        }
     } else {
         request->has_status = true;
         request->status = EVENT_OPEN;
@@ -330,7 +334,10 @@ clients_ask(struct clients *clients, const struct scenario *scenario, struct ran
     op->hold_slot = -1;
     op->key_slot = -1;
     op->shard = random_below(random, 60);
-    ask_anything(scenario, model, random, alone, &op->request);
+    do {
+        memset(&op->request, 0, sizeof op->request);
+        ask_anything(scenario, model, random, alone, &op->request);
+    } while (!alone && scenario->best_alone && op->request.best_count > 0);
     add_key(clients, scenario, random, ops, op);
     if (op->request.type == COMMAND_HOLD) {
         op->hold_slot = (int16_t)clients->hold_count++;

@@ -53,7 +53,8 @@ same_seats(const struct answer_hold *a, const struct answer_hold *b)
 }
 
 /* The model takes over the version that was told: never below its own, and above it only where a crash
- * or a late confirm may have counted in between. */
+ * or a late confirm may have counted in between. A snapshot may know the version that a request got which
+ * the crash then forgot: the next one is above it. */
 static const char *
 learn_versions(struct model *model, const struct round *round, uint32_t slot,
                const struct answer_hold *told, bool replay)
@@ -71,7 +72,8 @@ learn_versions(struct model *model, const struct round *round, uint32_t slot,
             return "a seat's version is lower than the changes it has seen";
         }
         struct model_seat *kept = &model->seats[hold->event][hold->seats[i].index];
-        if (!hold->versions_open || kept->holder != (int16_t)slot) {
+        bool gap = round->gaps[hold->event][hold->seats[i].index];
+        if (!gap && (!hold->versions_open || kept->holder != (int16_t)slot)) {
             return "a seat's version is higher than the changes it has seen";
         }
         kept->version = seat->version;

@@ -12,7 +12,8 @@ struct round {
     const struct op *ops;
     uint32_t first;
     uint32_t count;
-    bool exact; /* nothing else was under way: every figure must be right */
+    const bool (*gaps)[SIM_EVENT_SEATS]; /* by event: seats whose versions may have left out some */
+    bool exact;                          /* nothing else was under way: every figure must be right */
 };
 
 /*

@@ -149,8 +149,10 @@ rot_file(struct rot *rot, struct sim_disk *disk, struct random *random, const ch
     if (id.kind == FILE_JOURNAL && id.epoch > epoch) {
         return false; /* of a start that did not come that far: nothing was ever answered from it */
     }
-    if (batch_count > 1 && random_chance(random, 30)) {
-        return forge(rot, disk, name, offsets[random_below(random, batch_count - 1)]);
+    for (uint32_t i = 0; batch_count > 1 && random_chance(random, 80) && i < 8; i++) {
+        if (forge(rot, disk, name, offsets[random_below(random, batch_count - 1)])) {
+            return true;
+        }
     }
     uint64_t end = size;
     if (id.kind == FILE_JOURNAL && id.epoch == epoch && !goes_on(disk, &id)) {

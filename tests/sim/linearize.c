@@ -226,8 +226,10 @@ refused_by_a_lost_one(const struct linearize *linearize, const struct op *op)
 {
     const struct round *round = &linearize->round;
     uint8_t status = op->answer.status;
+    bool unit_gone =
+        status == STATUS_EXPIRED && op->request.late && (op->answer.figures & FIGURE_UNIT) != 0;
     if (!op->answered || (status != STATUS_HELD && status != STATUS_SOLD && status != STATUS_HELDOUT &&
-                          status != STATUS_SOLDOUT && status != STATUS_NOADJACENT)) {
+                          status != STATUS_SOLDOUT && status != STATUS_NOADJACENT && !unit_gone)) {
         return false;
     }
     for (uint32_t i = round->first; i < round->first + round->count; i++) {

@@ -108,6 +108,20 @@ model_find_hold(const struct model *model, const struct uuid *id)
     return -1;
 }
 
+uint32_t
+model_taken(const struct model *model, int8_t event, uint32_t pool)
+{
+    uint32_t taken = 0;
+    for (uint32_t i = 0; i < model->hold_count; i++) {
+        const struct model_hold *hold = &model->holds[i];
+        for (uint32_t p = 0; p < hold->pool_count; p++) {
+            bool of_it = hold->event == event && hold->pools[p].pool == pool && model_hold_has_units(hold);
+            taken += of_it ? hold->pools[p].quantity : 0;
+        }
+    }
+    return taken;
+}
+
 static bool
 hold_live(const struct model_hold *hold, uint64_t now_ms)
 {

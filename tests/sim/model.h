@@ -92,6 +92,9 @@ void model_forget_unknown(struct model *model);
 /* Slot of a hold by id, or -1. */
 int32_t model_find_hold(const struct model *model, const struct uuid *id);
 
+/* Units of a pool that holds have. */
+uint32_t model_taken(const struct model *model, int8_t event, uint32_t pool);
+
 /* Live or confirmed: it has its units. */
 bool model_hold_has_units(const struct model_hold *hold);
 

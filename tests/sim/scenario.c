@@ -25,18 +25,18 @@ static_assert(REQUEST_ID_SIZE_MAX <= PAYMENT_REF_SIZE_MAX, "one text for both");
 /* ---- drawing ---------------------------------------------------------------------------------- */
 
 static void
-draw_section(struct event_plan *event, uint32_t index, struct random *random, bool large)
+draw_section(struct event_plan *event, uint32_t index, struct random *random, bool large, bool hot)
 {
     static const char *const names[SIM_SECTIONS] = {"A", "BOX", "balcony-left.01@"};
     struct section_plan *section = &event->sections[index];
     (void)snprintf(section->name, sizeof section->name, "%s", names[index]);
     section->regular = large || random_chance(random, 60);
-    section->row_count = large ? 3 : random_between(random, 1, 4);
+    section->row_count = large ? 3 : random_between(random, 1, hot ? 2 : 4);
     section->seat_first = event->seat_count;
-    uint32_t row_seats = large ? random_between(random, 400, 550) : random_between(random, 1, 9);
+    uint32_t row_seats = large ? random_between(random, 400, 550) : random_between(random, 1, hot ? 3 : 9);
     for (uint32_t row = 0; row < section->row_count; row++) {
         if (!section->regular) {
-            row_seats = random_between(random, 1, 9);
+            row_seats = random_between(random, 1, hot ? 3 : 9);
             (void)snprintf(section->row_names[row], sizeof section->row_names[row], "L%u", row + 7);
         } else {
             (void)snprintf(section->row_names[row], sizeof section->row_names[row], "%u", row + 1);
@@ -115,8 +115,12 @@ draw_event(struct scenario *scenario, uint32_t index, struct random *random, boo
     if (event->section_count + event->pool_count == 0) {
         event->section_count = 1;
     }
+    if (scenario->hot) {
+        event->section_count = 1;
+        event->pool_count = random_below(random, 2);
+    }
     for (uint32_t i = 0; i < event->section_count; i++) {
-        draw_section(event, i, random, large && i == 0);
+        draw_section(event, i, random, large && i == 0, scenario->hot);
     }
     for (uint32_t i = 0; i < event->pool_count; i++) {
         (void)snprintf(event->pools[i].name, sizeof event->pools[i].name, "%s", pool_names[i]);
@@ -125,6 +129,7 @@ draw_event(struct scenario *scenario, uint32_t index, struct random *random, boo
     }
     event->hold_seconds = random_between(random, 1, 5);
     event->hold_seconds_max = event->hold_seconds + random_below(random, 10);
+    event->hold_seconds = scenario->hot ? 1 : event->hold_seconds;
     event->limit = random_chance(random, 40) ? random_between(random, 1, 12) : 0;
     event->opens_at_ms = random_chance(random, 10) ? scenario->start_ms + random_below(random, 8000) : 0;
     event->settings = draw_settings(event, event->limit, memory[index][0], sizeof memory[index][0]);
@@ -193,7 +198,32 @@ draw_disk(struct scenario *scenario, struct random *random)
     scenario->die_percent = random_chance(random, 20) ? 50 : 0;
     scenario->power_percent = random_between(random, 1, 3) * 33;
     scenario->again_percent = random_chance(random, 30) ? 50 : 0;
-    scenario->rot_percent = random_chance(random, 30) ? 50 : 0;
+    scenario->rot_percent = random_chance(random, 40) ? 60 : 0;
+}
+
+/* What is rare elsewhere meets here: units that are wanted again the moment they come back, holds that are
+ * forgotten while a snapshot is written, crashes in between. */
+static void
+draw_hot(struct scenario *scenario, struct random *random)
+{
+    scenario->hot = true;
+    scenario->shard_count = random_between(random, 2, 4);
+    scenario->event_count = 1;
+    scenario->user_count = random_between(random, 3, SIM_USERS);
+    scenario->concurrency_max = random_between(random, 2, SIM_ROUND_OPS);
+    scenario->refuse_percent = 0;
+    scenario->crash_percent = random_between(random, 15, 30);
+    scenario->memory_mode = false;
+    scenario->deliver_weight = random_between(random, 1, 10);
+    scenario->write_weight = random_between(random, 1, 3);
+    scenario->keep_weight = random_between(random, 6, 24);
+    scenario->snapshot_bytes = random_between(random, 4096, 30000);
+    scenario->full_percent = 0;
+    scenario->fail_percent = 0;
+    if (random_chance(random, 50)) {
+        scenario->bounded = true;
+        scenario->shard.holds_max = random_between(random, 6, 10);
+    }
 }
 
 void
@@ -219,7 +249,11 @@ scenario_draw(struct scenario *scenario, struct random *random, uint64_t seed)
     draw_disk(scenario, random);
     scenario->settings_change = random_chance(random, 40);
     draw_bounds(scenario, random);
-    bool large = random_chance(random, 4);
+    scenario->best_alone = scenario->crash_percent > 0 && random_chance(random, 80);
+    if (random_chance(random, 15)) {
+        draw_hot(scenario, random);
+    }
+    bool large = !scenario->hot && random_chance(random, 4);
     for (uint32_t i = 0; i < scenario->event_count; i++) {
         draw_event(scenario, i, random, large && i == 0);
     }

@@ -66,6 +66,8 @@ struct scenario {
     uint32_t check_every;        /* shard_check() at every n-th step */
     bool memory_mode;            /* answers leave before they are durable: a crash may take them back */
     bool bounded;                /* small pools in the core: BUSY and forgetting are allowed */
+    bool hot;                    /* few seats, short holds, many crashes, snapshots without end */
+    bool best_alone;             /* best is asked for while nothing else is under way */
     bool settings_change;        /* EVENT SET is among the requests */
     struct shard_settings shard; /* all but index, count and seeds */
     uint64_t start_ms;

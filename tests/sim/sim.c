@@ -41,6 +41,7 @@ struct run {
     bool hashing;
     uint64_t hash;
     const char *failure;
+    bool gaps[SIM_EVENTS][SIM_EVENT_SEATS];
     struct op ops[SIM_OPS];
 };
 
@@ -143,7 +144,13 @@ judge(const struct op *ops, uint32_t first, uint32_t count, bool exact)
         return fail(world_broken(run.world));
     }
     linearize->round = (struct round){
-        .scenario = &run.scenario, .ops = ops, .first = first, .count = count, .exact = exact};
+        .scenario = &run.scenario,
+        .ops = ops,
+        .first = first,
+        .count = count,
+        .gaps = (const bool(*)[SIM_EVENT_SEATS])run.gaps,
+        .exact = exact,
+    };
     linearize->scarcity = world_scarcity(run.world);
     linearize->busy_allowed = run.scenario.bounded || run.scenario.refuse_percent > 0;
     for (uint32_t t = 0; t < run.truths.count; t++) {
@@ -268,9 +275,75 @@ crash(uint32_t first, uint32_t count)
         }
         op->lost = op->sent && !op->answered;
     }
+    struct round round = {.scenario = &run.scenario, .ops = run.ops, .first = first, .count = count};
+    for (uint32_t e = 0; e < run.scenario.event_count; e++) {
+        compare_touched(run.truths.models[0], &round, UINT32_MAX, (int8_t)e, run.gaps[e]);
+    }
     uint32_t shard_count = random_chance(&run.random, 50) ? world_shard_count(run.world)
                                                           : random_between(&run.random, 1, WORLD_SHARDS);
     world_crash(run.world, shard_count);
+}
+
+static uint32_t
+answered_count(uint32_t first, uint32_t count)
+{
+    uint32_t answered = 0;
+    for (uint32_t i = first; i < first + count; i++) {
+        answered += run.ops[i].answered && run.ops[i].answer.status == STATUS_OK;
+    }
+    return answered;
+}
+
+/* When the crash of a round comes. Each is where something else may have been forgotten. */
+struct crash_plan {
+    enum {
+        CRASH_NEVER,
+        CRASH_AT_STEP,
+        CRASH_IN_WRITE,      /* a batch is on its way: in the n-th step of those */
+        CRASH_BEHIND_ANSWER, /* the n-th: what it rests on is on the disk, whatever others have not written
+                              */
+        CRASH_BEHIND_SNAPSHOT, /* which counts from then on, so what it reflects has to be there */
+    } when;
+    uint32_t left;
+    uint32_t step; /* at the latest */
+    uint64_t snapshots;
+};
+
+static struct crash_plan
+plan_crash(uint32_t count, uint32_t *steps_max)
+{
+    struct random *random = &run.random;
+    struct crash_plan plan = {.when = CRASH_AT_STEP, .step = random_below(random, *steps_max)};
+    uint32_t draw = random_below(random, 100);
+    if (draw < 80) {
+        plan.when = draw < 28 ? CRASH_IN_WRITE : draw < 65 ? CRASH_BEHIND_ANSWER : CRASH_BEHIND_SNAPSHOT;
+        plan.left = random_between(random, 1, draw < 28 ? 8 : count);
+        plan.snapshots = world_counts(run.world)->snapshots;
+        *steps_max = 60 + 60 * count;
+        plan.step = *steps_max - 1;
+    }
+    if (random_chance(random, 25)) {
+        world_threaten(run.world, random_between(random, 1, 30));
+    }
+    return plan;
+}
+
+static bool
+crash_is_due(struct crash_plan *plan, uint32_t step, uint32_t first, uint32_t count)
+{
+    if (plan->when == CRASH_NEVER || step == plan->step || world_died(run.world)) {
+        return plan->when != CRASH_NEVER;
+    }
+    switch (plan->when) {
+    case CRASH_IN_WRITE:
+        return world_writing(run.world) && --plan->left == 0;
+    case CRASH_BEHIND_ANSWER:
+        return answered_count(first, count) >= plan->left;
+    case CRASH_BEHIND_SNAPSHOT:
+        return world_counts(run.world)->snapshots > plan->snapshots;
+    default:
+        return false;
+    }
 }
 
 /* The requests of one round are sent while other things happen. Returns whether it ended in a crash. */
@@ -283,20 +356,16 @@ play(uint32_t first, uint32_t count)
     bool clock_moves = !will_crash && random_chance(random, run.scenario.clock_percent);
     uint32_t moves = clock_moves ? random_between(random, 1, 3) : 0;
     uint32_t steps_max = random_between(random, 5, 40 + 60 * count);
-    uint32_t crash_at = random_below(random, steps_max);
-    /* most crashes come while a batch is on its way: in the n-th step of those */
-    uint32_t writing_left = will_crash && random_chance(random, 75) ? random_between(random, 1, 8) : 0;
-    if (writing_left > 0) {
-        steps_max = 60 + 60 * count;
-        crash_at = steps_max - 1;
+    struct crash_plan plan = {.when = CRASH_NEVER};
+    if (will_crash) {
+        plan = plan_crash(count, &steps_max);
     }
     bool may_fail = will_crash && random_chance(random, run.scenario.die_percent);
-    if (will_crash && random_chance(random, 30)) {
-        world_threaten(run.world, random_between(random, 1, 30));
+    if (run.scenario.hot && (will_crash || random_chance(random, 30))) {
+        world_sweep(run.world, will_crash); /* so that units come back while others ask for them */
     }
     for (uint32_t step = 0; step < steps_max; step++) {
-        bool in_write = writing_left > 0 && world_writing(run.world) && --writing_left == 0;
-        if (will_crash && (step == crash_at || in_write || world_died(run.world))) {
+        if (crash_is_due(&plan, step, first, count)) {
             crash(first, count);
             return true;
         }
@@ -307,10 +376,10 @@ play(uint32_t first, uint32_t count)
             world_advance(run.world, random_chance(random, 50) ? random_between(random, 1, 20)
                                                                : random_between(random, 20, 1500));
             note_clock();
-        } else if (sent < count || !all_answered(first, count)) {
-            world_step(run.world, may_fail);
-        } else if (!will_crash) {
+        } else if (sent == count && all_answered(first, count) && !will_crash) {
             break;
+        } else {
+            world_step(run.world, may_fail);
         }
     }
     while (sent < count) {
@@ -351,13 +420,32 @@ pass_time(void)
                   draw < 96 ? random_between(random, 100, 2000) : random_between(random, 5000, 20000));
 }
 
+/* A crash forgets who was looked past: where best had no answer, and others were at the same event, no
+ * model says which seats it took. */
+static bool
+best_is_anyones_guess(uint32_t first, uint32_t count)
+{
+    for (uint32_t i = first; i < first + count; i++) {
+        const struct op *best = &run.ops[i];
+        for (uint32_t k = first; k < first + count && best->lost && best->request.best_count > 0; k++) {
+            uint8_t type = run.ops[k].request.type;
+            if (k != i && run.ops[k].sent &&
+                (type == COMMAND_HOLD || type == COMMAND_RELEASE || type == COMMAND_CONFIRM ||
+                 type == COMMAND_CANCEL)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 /* One round; false where something is wrong. */
 static bool
 play_round(void)
 {
     struct random *random = &run.random;
     pass_time();
-    if (random_chance(random, 60) || overdue_count(world_now(run.world)) > 2) {
+    if (random_chance(random, run.scenario.hot ? 25 : 60) || overdue_count(world_now(run.world)) > 2) {
         if (!sweep_all()) {
             return false;
         }
@@ -380,6 +468,10 @@ play_round(void)
     bool crashed = play(first, count);
     if (world_full(run.world)) {
         return false;
+    }
+    if (crashed && best_is_anyones_guess(first, count)) {
+        run.truths.overflow = world_broken(run.world) == NULL;
+        return run.truths.overflow ? false : fail(world_broken(run.world));
     }
     if (!crashed && !world_quiesce(run.world, false)) {
         return fail("the shards never come to rest");
@@ -447,6 +539,7 @@ play_seed(uint64_t seed, bool hashing, uint64_t *ret_hash)
     scenario_draw(&run.scenario, &run.random, seed);
     world_begin(run.world, &run.scenario, &run.random, run.ops, run.trace);
     truths_begin(&run.truths, &run.scenario);
+    memset(run.gaps, 0, sizeof run.gaps);
     run.clients = (struct clients){.key_next = 1};
     run.hashing = hashing;
     run.hash = 0;

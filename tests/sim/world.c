@@ -44,6 +44,7 @@ struct record_keeper {
     uint32_t size;
     uint64_t durable; /* told to the shard */
     bool telling;     /* a snapshot */
+    enum scarcity scarcity;
 };
 
 struct host {
@@ -479,6 +480,10 @@ world_scarcity(struct world *world)
 {
     enum scarcity worst = world->scarcity;
     world->scarcity = SCARCE_NOT;
+    for (uint32_t i = 0; i < world->shard_count; i++) {
+        enum scarcity now = world->keepers[i].scarcity; /* what it was told holds until it is told anew */
+        world->scarcity = now > world->scarcity ? now : world->scarcity;
+    }
     return worst;
 }
 
@@ -633,6 +638,7 @@ tend(struct world *world, uint32_t index)
         scarcity = nothing_left ? SCARCE_ALL : SCARCE_NEW;
     }
     shard_scarce(world->shards[index], scarcity);
+    world->keepers[index].scarcity = scarcity;
     world->scarcity = scarcity > world->scarcity ? scarcity : world->scarcity;
     return moved;
 }
@@ -778,6 +784,17 @@ step_shard(struct world *world, uint32_t shard, uint32_t draw, bool may_fail)
         (void)tell_slice(world, shard);
     } else {
         (void)sweep(world, shard);
+    }
+}
+
+void
+world_sweep(struct world *world, bool pause)
+{
+    for (uint32_t i = 0; i < world->shard_count; i++) {
+        (void)sweep(world, i);
+    }
+    if (pause) {
+        world->paused[random_below(world->random, world->shard_count)] = true;
     }
 }
 

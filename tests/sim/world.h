@@ -32,6 +32,8 @@ void world_advance(struct world *world, uint64_t ms);
  * not any more. may_fail: also a write may fail, or the power that world_threaten() spoke of go. Then
  * world_died(), and a crash has to follow. */
 void world_step(struct world *world, bool may_fail);
+/* Every shard's sweep runs. pause: one shard does nothing more, so what it recorded stays in memory. */
+void world_sweep(struct world *world, bool pause);
 /* The power goes at the n-th change of the disk from now on; 0: it stays. */
 void world_threaten(struct world *world, uint32_t calls);
 bool world_died(const struct world *world);

@@ -932,7 +932,7 @@ make_end(struct drive *drive, struct words *words, struct command *c)
         else if (word_is(word, "REF"))
             c->payment_ref = next_word(words);
         else if (word_is(word, "BY"))
-            c->user = next_word(words);
+            c->caller = next_word(words);
         else if (word_is(word, "REQUEST"))
             c->request_id = next_word(words);
         else if (word_is(word, "KEY"))

@@ -76,6 +76,25 @@ test_only_successes_are_remembered(struct drive *drive)
     expect(drive, "OK new held p*1 in=300000", "HOLD e u1 POOL p 1 KEY x"); /* free to be used */
 }
 
+/* A key of a command that names no user belongs to the caller, the API key's name. */
+static void
+test_callers_have_keys_of_their_own(struct drive *drive)
+{
+    create(drive);
+    (void)ask(drive, "a = HOLD e u1 SEAT A/1/1");
+    (void)ask(drive, "b = HOLD e u1 SEAT A/1/2");
+    (void)ask(drive, "CONFIRM a u1");
+    (void)ask(drive, "CONFIRM b u1");
+    expect(drive, "OK cancelled A/1/1:2 in=300000", "CANCEL a KEY k BY op");
+    expect(drive, "OK again cancelled A/1/1:2 in=300000", "CANCEL a KEY k BY op");
+    expect(drive, "KEYREUSED", "CANCEL b KEY k BY op");
+    expect(drive, "OK cancelled A/1/2:2 in=300000", "CANCEL b KEY k BY another");
+    expect(drive, "OK again cancelled A/1/2:2 in=300000", "CANCEL b KEY k BY another");
+    expect(drive, "OK cancelled A/1/1:2 in=300000",
+           "CANCEL a KEY k"); /* nobody's, where there are no keys */
+    expect(drive, "KEYREUSED", "CANCEL b KEY k");
+}
+
 /* A retry with the same key that comes while the first is under way: one hold, one answer. */
 static void
 test_twins_at_once(struct drive *drive)
@@ -187,6 +206,7 @@ main(void)
         BOTH(test_repeats_the_first_answer),
         BOTH(test_another_request_is_keyreused),
         BOTH(test_only_successes_are_remembered),
+        BOTH(test_callers_have_keys_of_their_own),
         BOTH(test_twins_at_once),
         BOTH(test_over_restarts),
         BOTH(test_kept_for_key_ms),

@@ -1,0 +1,16 @@
+/*
+ * server_door.h - the front door of a server, as its start opens it: keys, rates, the secret of passes.
+ */
+#ifndef HOLDFAST_SERVER_DOOR_H
+#define HOLDFAST_SERVER_DOOR_H
+
+#include "net/loop.h"
+
+/* Before the first thread; the data directory is there. False: told. */
+bool door_open(struct server *server);
+/* SIGHUP, by the main thread while the loops run: the keys file anew. Told, whatever comes of it. */
+void door_reload(struct server *server);
+/* After the last thread. */
+void door_close(struct server *server);
+
+#endif
