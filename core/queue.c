@@ -431,7 +431,7 @@ token_end(struct shard *shard, uint32_t slot, enum token_state state)
     token_leave(shard, slot, state);
     uint64_t sequence = record_token(shard, RECORD_TOKEN_ENDED, slot, NULL);
     if (slot_held) {
-        pending_push(shard, sequence, slot, PENDING_TOKEN);
+        pending_push(shard, sequence, slot, PENDING_TOKEN_END);
         return;
     }
     token_remember(shard, slot, shard->now_ms);
@@ -548,7 +548,6 @@ revoke(struct shard *shard, uint32_t slot)
         .user_size = (uint8_t)user.size,
     };
     memcpy(message.user, user.data, user.size);
-    token->flags |= TOKEN_TOLD;
     if (home == shard->settings.shard_index)
         admission_revoke(shard, home, &message);
     else
@@ -564,16 +563,21 @@ token_home_room(const struct shard *shard, uint32_t slot)
 void
 token_durable(struct shard *shard, uint32_t slot)
 {
-    struct token *token = token_at(shard, slot);
+    const struct token *token = token_at(shard, slot);
     assert((token->flags & TOKEN_SLOT) != 0);
-    if (token->state == TOKEN_ACTIVE) {
-        if ((token->flags & TOKEN_ADMITTED) == 0)
-            admit(shard, slot);
-    } else if ((token->flags & TOKEN_TOLD) == 0) {
-        revoke(shard, slot);
-        if (PLANTED(PLANT_SLOT_BEFORE_REVOKED) && (token->flags & TOKEN_SLOT) != 0)
-            slot_free(shard, slot);
-    } /* else it ended before its activation was durable, and was told at that record's turn */
+    /* else it has ended meanwhile: nobody was let in, and the end's record, which comes behind, says so */
+    if (token->state == TOKEN_ACTIVE)
+        admit(shard, slot);
+}
+
+void
+token_end_durable(struct shard *shard, uint32_t slot)
+{
+    assert((token_at(shard, slot)->flags & TOKEN_SLOT) != 0);
+    assert(token_at(shard, slot)->state > TOKEN_ACTIVE);
+    revoke(shard, slot);
+    if (PLANTED(PLANT_SLOT_BEFORE_REVOKED) && (token_at(shard, slot)->flags & TOKEN_SLOT) != 0)
+        slot_free(shard, slot);
 }
 
 void
@@ -844,7 +848,8 @@ command_queue_get(struct shard *shard, const struct origin *origin, const struct
     uint32_t slot = token_for(shard, origin, c);
     if (slot == SLAB_NONE)
         return;
-    if (c->wait_ms > 0 && !shard->queues.polls_ended && state_now(shard, token_at(shard, slot)) == TOKEN_WAITING) {
+    if (c->wait_ms > 0 && !shard->queues.polls_ended &&
+        state_now(shard, token_at(shard, slot)) == TOKEN_WAITING) {
         if (!watcher_add(shard, slot, WATCH_ONCE, origin, c->type, false, c->wait_ms))
             reply_status(shard, origin, c->type, STATUS_BUSY);
         return;

@@ -32,8 +32,7 @@ struct origin;
 enum token_flag {
     TOKEN_SLOT = 1 << 0,     /* it has one of the event's active_max slots */
     TOKEN_ADMITTED = 1 << 1, /* the home has acknowledged: shown as active */
-    TOKEN_TOLD = 1 << 2,     /* ended: the home has been sent the REVOKE */
-    TOKEN_TIMED = 1 << 3,    /* in the wheel */
+    TOKEN_TIMED = 1 << 2,    /* in the wheel */
 };
 
 #define TOKEN_INLINE 29
@@ -98,7 +97,7 @@ struct queues {
     struct expiry_wheel watcher_wheel;
     uint32_t watch_cursor; /* of the walk over watchers */
     uint32_t owed_count;
-    bool polls_ended; /* the host stops: nobody is kept waiting for a change */
+    bool polls_ended;      /* the host stops: nobody is kept waiting for a change */
     uint32_t first;        /* event with a queue of this shard */
     uint32_t timer_cursor; /* after a start: tokens get their timers from here on; SLAB_NONE: all have */
     uint32_t
@@ -154,6 +153,7 @@ void command_queue_unwatch(struct shard *shard, const struct origin *origin, con
  */
 bool token_home_room(const struct shard *shard, uint32_t token);
 void token_durable(struct shard *shard, uint32_t token);
+void token_end_durable(struct shard *shard, uint32_t token);
 void queue_admitted(struct shard *shard, const struct message_admitted *message);
 void queue_revoked(struct shard *shard, const struct message_revoked *message);
 void queue_note(struct shard *shard, uint32_t from, const struct message_queue_note *message);

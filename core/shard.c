@@ -705,7 +705,7 @@ pending_run(struct shard *shard)
         struct pending next = shard->pending[shard->pending_head % shard->pending_max];
         if (next.sequence > shard->durable ||
             (next.kind == PENDING_HOLD && !hold_return_room(shard, next.index)) ||
-            (next.kind == PENDING_TOKEN && !token_home_room(shard, next.index)))
+            (next.kind >= PENDING_TOKEN && !token_home_room(shard, next.index)))
             return;
         shard->pending_head++;
         switch (next.kind) {
@@ -714,6 +714,9 @@ pending_run(struct shard *shard)
             break;
         case PENDING_TOKEN:
             token_durable(shard, next.index);
+            break;
+        case PENDING_TOKEN_END:
+            token_end_durable(shard, next.index);
             break;
         case PENDING_OPERATION:
             operation_durable(shard, operation_at(shard, next.index));

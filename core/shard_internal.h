@@ -389,7 +389,8 @@ struct pending {
     enum pending_kind {
         PENDING_OPERATION, /* goes on */
         PENDING_HOLD,      /* expired: its units go back */
-        PENDING_TOKEN,     /* the home is told */
+        PENDING_TOKEN,     /* let in: the home is told */
+        PENDING_TOKEN_END, /* let out: likewise */
     } kind;
 };
 

@@ -151,6 +151,47 @@ test_changes_of_the_event(struct drive *drive)
     expect(drive, "BADREQUEST field=queue.active_max", "SET f queue.active_max 5");
 }
 
+/* Let in and out again before either is on disk: the slot is free when the end is, not before. */
+static void
+test_ended_before_it_was_let_in(struct drive *drive)
+{
+    create(drive);
+    expect(drive, "OK new active in=100000", "t1 = JOIN e u1");
+    expect(drive, "OK new active in=100000", "t2 = JOIN e u2");
+    expect(drive, "OK new waiting 1", "t3 = JOIN e u3");
+    expect(drive, "OK new waiting 2", "t4 = JOIN e u4");
+    drive_disk(drive, false);
+    uint32_t first = submit(drive, 0, "LEAVE t1");
+    drive_run(drive);
+    drive_disk(drive, true);
+    drive_run(drive); /* t3 is let in */
+    drive_disk(drive, false);
+    uint32_t second = submit(drive, 0, "LEAVE t2");
+    uint32_t third = submit(drive, 0, "LEAVE t3");
+    drive_run(drive);
+    assert_null(answer(drive, second));
+    assert_null(answer(drive, third));
+    drive_disk(drive, true);
+    drive_run(drive);
+    assert_string_equal(answer(drive, first), "OK left");
+    assert_string_equal(answer(drive, second), "OK left");
+    assert_string_equal(answer(drive, third), "OK left");
+    expect(drive, "OK active in=100000", "QGET t4");
+    expect(drive, "OK new active in=100000", "t5 = JOIN e u5");
+    drive_disk(drive, false);
+    third = submit(drive, 0, "LEAVE t5");
+    uint32_t fourth = submit(drive, 0, "LEAVE t4");
+    uint32_t fifth = submit(drive, 0, "JOIN e u6");
+    drive_run(drive);
+    drive_disk(drive, true);
+    drive_run(drive);
+    assert_string_equal(answer(drive, third), "OK left");
+    assert_string_equal(answer(drive, fourth), "OK left");
+    assert_string_equal(answer(drive, fifth), "OK new active in=100000");
+    expect(drive, "NOTADMITTED", "HOLD e u5 SEAT A/1/1");
+    expect(drive, "OK new held A/1/1:1 in=300000", "a = HOLD e u6 SEAT A/1/1");
+}
+
 static void
 test_long_polls_and_watches(struct drive *drive)
 {
@@ -307,6 +348,8 @@ main(void)
         DRIVE_PLAN(test_nobody_waits_in_vain, 3),
         DRIVE_PLAN(test_changes_of_the_event, 1),
         DRIVE_PLAN(test_changes_of_the_event, 3),
+        DRIVE_PLAN(test_ended_before_it_was_let_in, 1),
+        DRIVE_PLAN(test_ended_before_it_was_let_in, 3),
         DRIVE_PLAN(test_long_polls_and_watches, 1),
         DRIVE_PLAN(test_long_polls_and_watches, 3),
         DRIVE_PLAN(test_the_draw, 1),
