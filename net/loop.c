@@ -100,7 +100,8 @@ open_shard(struct loop *loop)
         .key_ms = settings->key_seconds * 1000,
         .expire_batch = (uint32_t)settings->expire_batch,
     };
-    struct shard_host host = {.context = loop, .send = send_message, .reply = requests_reply, .push = watch_pushed};
+    struct shard_host host = {
+        .context = loop, .send = send_message, .reply = requests_reply, .push = watch_pushed};
     if (getrandom(&shard_settings.id_seed, sizeof shard_settings.id_seed, 0) !=
             sizeof shard_settings.id_seed ||
         getrandom(loop->random, sizeof loop->random, 0) != sizeof loop->random)

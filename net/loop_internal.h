@@ -100,7 +100,8 @@ struct conn {
     uint64_t leaving_position; /* of leaving.data[0] in the stream of all bytes ever answered */
     uint32_t mark_count;
     struct output_mark marks[OUTPUT_MARKS_MAX];
-    /* state of the push messages: those that came in the midst of an answer of several pieces wait in `held`
+    /* state of the push messages: those that came in the midst of an answer of several pieces wait in
+     * `held`
      */
     uint32_t watch_first;
     uint32_t watch_count;
@@ -139,6 +140,7 @@ struct pending {
     bool streaming; /* answered by several commands, piece by piece */
     bool follow;    /* HTTP: after the change the event itself is the answer */
     bool created;
+    bool replayed;
     bool poll;         /* it may wait: counted in loop->poll_count */
     uint32_t position; /* streaming: next row, or index of the next event */
     uint32_t count;    /* EVENT LIST: events */

@@ -50,6 +50,7 @@ pending_take(struct loop *loop)
     pending->streaming = false;
     pending->follow = false;
     pending->created = false;
+    pending->replayed = false;
     pending->poll = false;
     pending->sequence = 0;
     pending->watch = 0;
@@ -316,6 +317,7 @@ follow_reply(struct loop *loop, struct conn *conn, uint32_t slot, const struct r
     bool view = reply->command == COMMAND_EVENT_GET;
     if (!view && reply->status == STATUS_OK && reply->kind == REPLY_NONE) {
         pending->created = reply->created;
+        pending->replayed = reply->replayed;
         conn_ready(loop, conn_index(loop, conn));
         return;
     }
@@ -325,8 +327,10 @@ follow_reply(struct loop *loop, struct conn *conn, uint32_t slot, const struct r
     }
     struct output output;
     struct reply answer = *reply;
-    if (view)
+    if (view) {
         answer.created = pending->created;
+        answer.replayed = pending->replayed;
+    }
     answer_begin(loop, conn, pending, &output);
     encode_reply(loop, &output, &pending->context, &answer);
     answer_end(loop, conn, pending, &output);

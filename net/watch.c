@@ -8,8 +8,8 @@
  *     WATCH        watched: in the connection's list and in the index by (connection, token)
  *     UNWATCH      out of both at once; the slot is free when the core has answered
  *     news that the token has ended: free, the core has forgotten the watch, too
- *     the connection closes, or turns to RESP2: in the list of those to be ended, which watches_step() tells the
- *                  core one by one, as often as the core is too busy
+ *     the connection closes, or turns to RESP2: in the list of those to be ended, which watches_step()
+ * tells the core one by one, as often as the core is too busy
  *
  * The same token watched twice by a connection is one watch. Bounds (R7): core.watchers_max of a shard's
  * connections together and WATCHES_OF_CONNECTION_MAX of one are BUSY; a connection that does not read its

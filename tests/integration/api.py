@@ -10,7 +10,7 @@ of the table, none missing and none too many.
 import datetime
 import re
 
-from wire import Connection, HttpReader, RespError, RespReader, http_request, resp_request
+from wire import Connection, HttpReader, Push, RespError, RespReader, http_request, resp_request
 
 # Outcome table: code -> (HTTP statuses, figures that must be there, figures that may be there)
 OUTCOMES = {
@@ -30,6 +30,8 @@ OUTCOMES = {
     "closed": ((409,), set(), {"opens_in_ms"}),
     "keyreused": ((422,), set(), set()),
     "noevent": ((404,), set(), {"unit"}),
+    "notoken": ((404,), set(), set()),
+    "notadmitted": ((403,), set(), set()),
     "noseat": ((404,), {"unit"}, set()),
     "nopool": ((404,), {"unit"}, set()),
     "exists": ((409,), set(), set()),
@@ -156,7 +158,12 @@ def check_counts(counts, where):
 
 def check_event(event):
     required = {"id", "status", "sections", "pools", "hold_seconds", "hold_seconds_max", "units_per_user_max", "counts"}
-    assert required <= set(event) <= required | {"opens_at", "opens_at_ms"}, event
+    assert required <= set(event) <= required | {"opens_at", "opens_at_ms", "queue", "lottery_commitment", "lottery_seed"}, event
+    if "queue" in event:
+        assert set(event["queue"]) == {"active_max", "active_seconds", "grace_seconds", "lottery"}, event
+    assert ("lottery_commitment" in event) == ("queue" in event and bool(event["queue"]["lottery"])), event
+    for name in ("lottery_commitment", "lottery_seed"):
+        assert re.fullmatch("[0-9a-f]{64}", event.get(name, "0" * 64)), event
     parts = event["sections"] + event["pools"]
     for part in parts:
         check_counts(part["counts"], part["name"])
@@ -164,6 +171,40 @@ def check_event(event):
     for name in ("capacity", "free", "held", "sold"):
         assert event["counts"][name] == sum(part["counts"][name] for part in parts), f"{name} does not add up: {event}"
     return event
+
+
+TOKEN_STATES = ("waiting", "active", "done", "left", "expired")
+
+
+def check_token(token):
+    """What both protocols tell of a token; passes and deadlines are for active ones, positions for waiting ones."""
+    assert UUID7.match(token["token"]), token
+    assert token["state"] in TOKEN_STATES, token
+    assert token["position"] is None or (token["state"] == "waiting" and token["position"] >= 1), token
+    assert (token["deadline_ms"] is not None) == (token["state"] == "active"), token
+    assert token["pass"] is None or token["state"] == "active", token
+    return token
+
+
+def token_of_resp(value):
+    return check_token(dict(zip(("token", "state", "position", "pass", "deadline_ms"), value, strict=True)))
+
+
+TOKEN_MEMBERS = {"token", "event", "user", "state", "position", "ahead", "eta_in_ms", "poll_in_ms", "chance", "deadline", "deadline_in_ms", "pass"}
+
+
+def token_of_http(body):
+    assert set(body) == TOKEN_MEMBERS, body
+    token = dict(body)
+    deadline = token.pop("deadline")
+    token["deadline_ms"] = ms_of(deadline) if deadline is not None else None
+    waiting = token["state"] == "waiting"
+    assert token["ahead"] == (token["position"] - 1 if token["position"] else None), body
+    assert (token["deadline_in_ms"] is None) == (deadline is None), body
+    for name in ("eta_in_ms", "poll_in_ms"):
+        assert (token[name] is not None and token[name] >= 0) if waiting else token[name] is None, body
+    assert token["chance"] in (("likely", "none") if waiting else (None,)), body
+    return check_token(token)
 
 
 class Resp:
@@ -290,7 +331,25 @@ class Resp:
     def seats(self, event, section):
         return self._answer(self.seats_request(event, section), self.seats_form)
 
-    def create(self, event, sections=(), pools=(), hold_seconds=None, hold_seconds_max=None, limit=None, opens_at_ms=None):
+    def join(self, event, user):
+        return self._answer(resp_request("QUEUE", "JOIN", event, user), token_of_resp)
+
+    def token(self, token):
+        return self._answer(resp_request("QUEUE", "GET", token), token_of_resp)
+
+    def leave(self, token):
+        return self._answer(resp_request("QUEUE", "LEAVE", token), token_of_resp)
+
+    def watch(self, token, word="WATCH"):
+        return self._answer(resp_request("QUEUE", word, token), token_of_resp)
+
+    def push(self):
+        """The next push message."""
+        value = self.connection.receive()
+        assert isinstance(value, Push) and value[0] == "queue", value
+        return token_of_resp(value[1:])
+
+    def create(self, event, sections=(), pools=(), hold_seconds=None, hold_seconds_max=None, limit=None, opens_at_ms=None, queue=None):
         words = ["EVENT", "CREATE", event]
         for name, rows, seats in sections:
             if isinstance(rows, int):
@@ -303,11 +362,13 @@ class Resp:
         for word, value in (("HOLD", hold_seconds), ("HOLDMAX", hold_seconds_max), ("LIMIT", limit), ("OPENS", opens_at_ms)):
             if value is not None:
                 words += [word, value]
+        if queue is not None:
+            words += ["QUEUE", *queue[:3]] + (["LOTTERY"] if queue[3:] == (True,) else [])
         return self._answer(resp_request(*words), self.ok_form)
 
-    def change(self, event, status=None, hold_seconds=None, limit=None, pools=()):
+    def change(self, event, status=None, hold_seconds=None, limit=None, pools=(), active_max=None):
         words = ["EVENT", "SET", event]
-        for word, value in (("status", status), ("hold_seconds", hold_seconds), ("units_per_user_max", limit)):
+        for word, value in (("status", status), ("hold_seconds", hold_seconds), ("units_per_user_max", limit), ("queue.active_max", active_max)):
             if value is not None:
                 words += [word, value]
         for name, capacity in pools:
@@ -423,13 +484,24 @@ class Http:
 
     def holds(self, event, user):
         def form(body):
-            assert set(body) == {"event", "user", "holds", "used", "token"} and body["token"] is None, body
+            assert set(body) == {"event", "user", "holds", "used", "token"}, body
+            assert body["token"] is None or UUID7.match(body["token"]), body
             assert (body["event"], body["user"]) == (event, user), body
             units = sum(len(h["seats"]) + sum(p["quantity"] for p in h["pools"]) for h in body["holds"])
             assert body["used"] == units, body
             return [hold_of_http(hold) for hold in body["holds"]]
 
         return self._answer(http_request("GET", f"/v1/events/{event}/users/{user}"), form)
+
+    def join(self, event, user):
+        return self._answer(http_request("POST", f"/v1/events/{event}/queue", {"user": user}), token_of_http)
+
+    def token(self, token, wait_ms=None):
+        query = f"?wait_ms={wait_ms}" if wait_ms is not None else ""
+        return self._answer(http_request("GET", f"/v1/queue/{token}{query}"), token_of_http)
+
+    def leave(self, token):
+        return self._answer(http_request("DELETE", f"/v1/queue/{token}"), token_of_http)
 
     def event(self, event):
         return self._answer(self.event_request(event), self.event_form)
@@ -441,7 +513,7 @@ class Http:
         return self._answer(self.seats_request(event, section), self.seats_form)
 
     @staticmethod
-    def create_body(event, sections=(), pools=(), hold_seconds=None, hold_seconds_max=None, limit=None, opens_at_ms=None):
+    def create_body(event, sections=(), pools=(), hold_seconds=None, hold_seconds_max=None, limit=None, opens_at_ms=None, queue=None):
         body = {"id": event}
         if sections:
             body["sections"] = [
@@ -456,13 +528,15 @@ class Http:
                 body[name] = value
         if opens_at_ms is not None:
             body["opens_at"] = text_of(opens_at_ms)
+        if queue is not None:
+            body["queue"] = dict(zip(("active_max", "active_seconds", "grace_seconds", "lottery"), queue))
         return body
 
     def create(self, event, **what):
         return self._answer(http_request("POST", "/v1/events", self.create_body(event, **what)), self.event_form)
 
-    def change(self, event, status=None, hold_seconds=None, limit=None, pools=()):
-        body = {}
+    def change(self, event, status=None, hold_seconds=None, limit=None, pools=(), active_max=None):
+        body = {} if active_max is None else {"queue": {"active_max": active_max}}
         for name, value in (("status", status), ("hold_seconds", hold_seconds), ("units_per_user_max", limit)):
             if value is not None:
                 body[name] = value
