@@ -151,9 +151,8 @@ test_changes_of_the_event(struct drive *drive)
     expect(drive, "BADREQUEST field=queue.active_max", "SET f queue.active_max 5");
 }
 
-/* Let in and out again before either is on disk: the slot is free when the end is, not before. */
 static void
-test_ended_before_it_was_let_in(struct drive *drive)
+test_slots_are_free_when_ends_are_on_disk(struct drive *drive)
 {
     create(drive);
     expect(drive, "OK new active in=100000", "t1 = JOIN e u1");
@@ -178,18 +177,30 @@ test_ended_before_it_was_let_in(struct drive *drive)
     assert_string_equal(answer(drive, third), "OK left");
     expect(drive, "OK active in=100000", "QGET t4");
     expect(drive, "OK new active in=100000", "t5 = JOIN e u5");
+}
+
+/* The opening lets in, and who was let in leaves at once. */
+static void
+test_left_before_the_opening_was_recorded(struct drive *drive)
+{
+    expect(drive, "OK new e open 40=40+0+0 A 40=40+0+0",
+           "CREATE e SECTION A 4 10 HOLD 300 HOLDMAX 900 QUEUE 2 100 60 OPENS 5000");
+    expect(drive, "OK new waiting", "t1 = JOIN e u1");
+    expect(drive, "OK new waiting", "t2 = JOIN e u2");
+    expect(drive, "OK new waiting", "t3 = JOIN e u3");
     drive_disk(drive, false);
-    third = submit(drive, 0, "LEAVE t5");
-    uint32_t fourth = submit(drive, 0, "LEAVE t4");
-    uint32_t fifth = submit(drive, 0, "JOIN e u6");
+    drive_pass(drive, 5000);
+    drive_sweep(drive);
+    uint32_t leave = submit(drive, 0, "LEAVE t1");
     drive_run(drive);
+    assert_null(answer(drive, leave));
     drive_disk(drive, true);
     drive_run(drive);
-    assert_string_equal(answer(drive, third), "OK left");
-    assert_string_equal(answer(drive, fourth), "OK left");
-    assert_string_equal(answer(drive, fifth), "OK new active in=100000");
-    expect(drive, "NOTADMITTED", "HOLD e u5 SEAT A/1/1");
-    expect(drive, "OK new held A/1/1:1 in=300000", "a = HOLD e u6 SEAT A/1/1");
+    assert_string_equal(answer(drive, leave), "OK left");
+    expect(drive, "OK active in=100000", "QGET t2");
+    expect(drive, "OK active in=100000", "QGET t3");
+    expect(drive, "NOTADMITTED", "HOLD e u1 SEAT A/1/1");
+    expect(drive, "OK new held A/1/1:1 in=300000", "a = HOLD e u3 SEAT A/1/1");
 }
 
 static void
@@ -348,8 +359,10 @@ main(void)
         DRIVE_PLAN(test_nobody_waits_in_vain, 3),
         DRIVE_PLAN(test_changes_of_the_event, 1),
         DRIVE_PLAN(test_changes_of_the_event, 3),
-        DRIVE_PLAN(test_ended_before_it_was_let_in, 1),
-        DRIVE_PLAN(test_ended_before_it_was_let_in, 3),
+        DRIVE_PLAN(test_slots_are_free_when_ends_are_on_disk, 1),
+        DRIVE_PLAN(test_slots_are_free_when_ends_are_on_disk, 3),
+        DRIVE_PLAN(test_left_before_the_opening_was_recorded, 1),
+        DRIVE_PLAN(test_left_before_the_opening_was_recorded, 3),
         DRIVE_PLAN(test_long_polls_and_watches, 1),
         DRIVE_PLAN(test_long_polls_and_watches, 3),
         DRIVE_PLAN(test_the_draw, 1),
