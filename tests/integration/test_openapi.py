@@ -47,7 +47,15 @@ def known():
                 resp.confirm(hold, "u1")
             if n % 25 == 1:
                 resp.cancel(hold)
-        yield server, holds
+        # a waiting room with places in every state, and one that has not opened
+        resp.create("room", pools=[("ga", 1000)], queue=(50, 3600, 3600, True))
+        resp.create("later", pools=[("ga", 1000)], queue=(5, 300, 60, True), opens_at_ms=4_000_000_000_000)
+        tokens = [resp.join("room", f"u{n}")["token"] for n in range(100)]
+        resp.leave(tokens[3]), resp.leave(tokens[99])
+        hold = resp.hold("room", "u0", pools=[("ga", 1)])["hold"]
+        resp.confirm(hold, "u0")
+        tokens += [resp.join("later", f"u{n}")["token"] for n in range(5)]
+        yield server, holds, tokens
         assert resp.command("PING") == "PONG"
         counts = resp.event("concert")["counts"]
         assert counts["capacity"] == counts["free"] + counts["held"] + counts["sold"]
@@ -64,6 +72,7 @@ def test_the_description_is_what_the_server_gives(known):
         "/v1/events": {"get", "post"}, "/v1/events/{event}": {"get", "patch"}, "/v1/events/{event}/seats": {"get"},
         "/v1/events/{event}/holds": {"post"}, "/v1/holds/{hold}": {"get", "delete"}, "/v1/holds/{hold}/confirm": {"post"},
         "/v1/holds/{hold}/extend": {"post"}, "/v1/holds/{hold}/cancel": {"post"}, "/v1/events/{event}/users/{user}": {"get"},
+        "/v1/events/{event}/queue": {"post"}, "/v1/queue/{token}": {"get", "delete"},
         "/healthz": {"get"}, "/readyz": {"get"}, "/metrics": {"get"}, "/openapi.yaml": {"get"},
     }
     for path, methods in promised.items():
@@ -77,14 +86,18 @@ def test_the_description_is_what_the_server_gives(known):
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 def test_every_operation(case, known):
-    server, holds = known
+    server, holds, tokens = known
     dice = random.Random(repr((case.path_parameters, case.body)))
     if dice.random() < 0.7:  # beyond "unknown": names that exist
         parameters = dict(case.path_parameters or {})
-        for name, values in (("event", ["concert"]), ("hold", holds), ("user", ["u1"])):
+        for name, values in (("event", ["concert", "concert", "room"]), ("hold", holds), ("user", ["u1"]), ("token", tokens)):
             if name in parameters:
                 parameters[name] = dice.choice(values)
+        if case.path.endswith("/queue"):
+            parameters["event"] = dice.choice(["room", "later", "concert"])
         case.path_parameters = parameters
+        if isinstance(case.query, dict) and "wait_ms" in case.query and dice.random() < 0.8:
+            case.query = {**case.query, "wait_ms": dice.choice([0, 1, 20])}
         if isinstance(case.body, dict) and "user" in case.body and dice.random() < 0.8:
             case.body = {**case.body, "user": "u1"}
         if isinstance(case.query, dict) and "user" in case.query and dice.random() < 0.8:
@@ -107,7 +120,7 @@ def test_every_operation(case, known):
                 body.update(dice.choice([{"pools": [{"name": "ga", "quantity": 1}]}, {"best": {"section": "A", "quantity": 2}}]))
             case.body = body
         if case.method == "POST" and case.path.endswith("/events") and isinstance(case.body, dict) and dice.random() < 0.5:
-            body = {name: case.body[name] for name in ("sections", "opens_at", "units_per_user_max") if name in case.body and dice.random() < 0.3}
+            body = {name: case.body[name] for name in ("sections", "opens_at", "units_per_user_max", "queue") if name in case.body and dice.random() < 0.3}
             case.body = {"id": f"made-{dice.randrange(20)}", "pools": [{"name": "p", "capacity": dice.randrange(1, 3)}], **body}
     if case.method == "PATCH" and isinstance(case.body, dict) and case.body.get("status") == "closed":
         case.body = {**case.body, "status": "paused"}  # final: the rest would only see `closed`
