@@ -297,6 +297,8 @@ void requests_reply(void *context, uint64_t tag, const struct reply *reply, uint
 /* The connection has gone: its requests are forgotten, those in the core when they reply. */
 void requests_forget(struct loop *loop, uint32_t index);
 
+/* The pass of an active token, written to text (PASS_SIZE_MAX bytes); empty for any other. */
+struct bytes requests_pass(const struct loop *loop, const struct token_view *token, char *text);
 /* A command of nobody's connection. False: no slot for it now. */
 bool requests_own(struct loop *loop, const struct command *command, uint64_t watch);
 

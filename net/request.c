@@ -199,11 +199,53 @@ answer_end(struct loop *loop, struct conn *conn, struct pending *pending, struct
         memcpy(pending->stash, loop->scratch.data, pending->stash_size);
 }
 
+static_assert(TOKEN_PASS_SIZE_MAX == PASS_SIZE_MAX, "encoders reserve what a pass may take");
+
+struct bytes
+requests_pass(const struct loop *loop, const struct token_view *token, char *text)
+{
+    if (token->state != TOKEN_ACTIVE)
+        return (struct bytes){NULL, 0};
+    struct bytes event = {token->event->id, token->event->id_size};
+    uint32_t size =
+        pass_make(&loop->server->pass_secrets, token->user, event, &token->id, token->deadline_ms, text);
+    return (struct bytes){text, size};
+}
+
+/* Whose pass came with a HOLD? */
+static void
+check_pass(struct loop *loop, struct request *request)
+{
+    struct command *command = &request->command;
+    command->pass_refused = !pass_check(&loop->server->pass_secrets, request->pass, command->user,
+                                        command->event, loop->now_ms);
+}
+
+static void
+encode_token(struct loop *loop, struct output *output, const struct reply_context *context,
+             const struct reply *reply)
+{
+    char text[PASS_SIZE_MAX];
+    struct reply shown = {.status = reply->status,
+                          .kind = reply->kind,
+                          .command = reply->command,
+                          .created = reply->created,
+                          .replayed = reply->replayed,
+                          .token = reply->token};
+    shown.token.pass = requests_pass(loop, &reply->token, text);
+    if (context->http != 0)
+        http_encode(output, context, &shown, loop->now_ms);
+    else
+        resp_encode(output, context, &shown, loop->now_ms);
+}
+
 static void
 encode_reply(struct loop *loop, struct output *output, const struct reply_context *context,
              const struct reply *reply)
 {
-    if (context->http != 0)
+    if (reply->kind == REPLY_TOKEN)
+        encode_token(loop, output, context, reply);
+    else if (context->http != 0)
         http_encode(output, context, reply, loop->now_ms);
     else
         resp_encode(output, context, reply, loop->now_ms);
@@ -597,6 +639,9 @@ execute(struct loop *loop, struct conn *conn, const char *data, size_t size)
     decode(loop, conn, data, size);
     if (loop->guarded)
         guard_request(loop, conn);
+    if (request->kind == REQUEST_COMMAND && request->command.type == COMMAND_HOLD &&
+        request->pass.data != NULL)
+        check_pass(loop, request);
     if (request->kind == REQUEST_COMMAND && !complete(loop, conn, &request->command)) {
         request->kind = REQUEST_ERROR;
         request->error = (struct request_error){.status = STATUS_BUSY};

@@ -207,8 +207,11 @@ watch_pushed(void *context, uint64_t tag, const struct reply *reply, uint64_t se
     if (conn->dead || conn->closing)
         return;
     struct output output;
+    char pass[PASS_SIZE_MAX];
+    struct token_view token = reply->token;
+    token.pass = requests_pass(loop, &token, pass);
     conn_push_begin(loop, index, &output);
-    resp_encode_push(&output, &reply->token);
+    resp_encode_push(&output, &token);
     conn_push_end(loop, index, &output, sequence);
 }
 

@@ -182,7 +182,7 @@ def check_token(token):
     assert token["state"] in TOKEN_STATES, token
     assert token["position"] is None or (token["state"] == "waiting" and token["position"] >= 1), token
     assert (token["deadline_ms"] is not None) == (token["state"] == "active"), token
-    assert token["pass"] is None or token["state"] == "active", token
+    assert (token["pass"] is not None) == (token["state"] == "active"), token
     return token
 
 
@@ -232,7 +232,7 @@ class Resp:
     # Bytes of each request and the form of its answer, also for those who drive sockets themselves.
 
     @staticmethod
-    def hold_request(event, user, seats=(), pools=(), best=None, ttl=None, replaces=None, key=None):
+    def hold_request(event, user, seats=(), pools=(), best=None, ttl=None, replaces=None, key=None, shown=None):
         words = ["HOLD", event, user]
         for seat in seats:
             words += ["SEAT", seat]
@@ -244,6 +244,8 @@ class Resp:
             words += ["TTL", ttl]
         if replaces is not None:
             words += ["REPLACE", replaces]
+        if shown is not None:
+            words += ["PASS", shown]
         if key is not None:
             words += ["KEY", key]
         return resp_request(*words)
@@ -406,7 +408,7 @@ class Http:
         return [("Idempotency-Key", key)] if key is not None else []
 
     @staticmethod
-    def hold_request(event, user, seats=(), pools=(), best=None, ttl=None, replaces=None, key=None):
+    def hold_request(event, user, seats=(), pools=(), best=None, ttl=None, replaces=None, key=None, shown=None):
         body = {"user": user}
         if seats:
             body["seats"] = list(seats)
@@ -418,6 +420,8 @@ class Http:
             body["hold_seconds"] = ttl
         if replaces is not None:
             body["replaces"] = replaces
+        if shown is not None:
+            body["pass"] = shown
         return http_request("POST", f"/v1/events/{event}/holds", body, Http._key(key))
 
     hold_form = staticmethod(hold_of_http)

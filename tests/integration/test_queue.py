@@ -9,6 +9,7 @@ import re
 import threading
 import time
 
+import jwt
 import pytest
 import redis
 
@@ -223,6 +224,45 @@ def test_a_user_sees_its_token(api, new_id):
     assert api.leave(t1).ok
     assert (token_of("u1"), token_of("u2")) == (None, t2)
     http.close()
+
+
+def test_passes(api, new_id):
+    """Made here and read by PyJWT; made by PyJWT with the server's secret, and by strangers."""
+    event, other = new_id(), new_id()
+    secret = (api.server.data / "pass.secret").read_bytes().strip()
+    assert api.create(event, pools=[("ga", 100)], queue=(2, 600, 600)).ok
+    assert api.create(other, pools=[("ga", 100)], queue=(2, 600, 600)).ok
+    t1, t2, t3 = join(api, event, "u1", "u2", "u3")
+    join(api, other, "u1")
+    token = api.token(t1).data
+    claims = jwt.decode(token["pass"], secret, algorithms=["HS256"], audience=event)
+    assert claims == {"sub": "u1", "aud": event, "jti": t1, "exp": -(-token["deadline_ms"] // 1000)}
+    assert api.hold(event, "u1", pools=[("ga", 1)], shown=token["pass"]).ok
+    assert api.hold(event, "u1", pools=[("ga", 1)]).ok  # a pass need not come
+
+    def made(key=secret, algorithm="HS256", **changed):
+        return jwt.encode({**claims, **changed}, key, algorithm=algorithm)
+
+    assert api.hold(event, "u1", pools=[("ga", 1)], shown=made()).ok
+    refused = {
+        "forged": made(key=b"x" * 32),
+        "expired": made(exp=1_700_000_000),
+        "of another user": api.token(t2)["pass"],
+        "for another event": made(aud=other),
+        "unsigned": made(key=None, algorithm="none"),
+        "of another algorithm": made(algorithm="HS512"),
+        "none at all": "pass",
+        "empty": "",
+    }
+    for name, shown in refused.items():
+        answer = api.hold(event, "u1", pools=[("ga", 1)], shown=shown)
+        assert answer.code == "notadmitted", f"a pass that is {name}: {answer}"
+    assert api.hold(other, "u1", pools=[("ga", 1)], shown=token["pass"]).code == "notadmitted"
+    # a good pass admits nobody whose place has ended, or is none
+    assert api.leave(t1).ok
+    assert api.hold(event, "u1", pools=[("ga", 1)], shown=token["pass"]).code == "notadmitted"
+    becomes(api, t3, "active")
+    assert api.hold(event, "u9", pools=[("ga", 1)], shown=made(sub="u9")).code == "notadmitted"
 
 
 # ---- opening and draw -----------------------------------------------------------------------------------------------
@@ -521,8 +561,9 @@ def test_redis_py_watches(server, new_id):
     assert client.execute_command("QUEUE", "WATCH", second) == [second, "waiting", 1, None, None]
     assert api.leave(first).ok
     assert poll(lambda: client.ping() and pushes)
-    kind, token, state, position, _, deadline_ms = pushes[0]
+    kind, token, state, position, shown, deadline_ms = pushes[0]
     assert (kind, token, state, position) == ("queue", second, "active", None) and deadline_ms > now_ms()
+    assert api.hold(event, "u2", pools=[("ga", 1)], shown=shown).ok
     client.close()
     api.close()
 
