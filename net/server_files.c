@@ -18,6 +18,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,6 +45,30 @@ struct server_files {
     _Atomic uint64_t
         snapshots_wanted; /* so many must have ended for the one that was asked for; 0: not yet */
 };
+
+/* What the persister has published (docs/journal-format.md): housekeeper.h's persisted. */
+static int
+read_position(void *context, char *ret_text, size_t size)
+{
+    const struct server_files *files = context;
+    char path[SETTING_TEXT_SIZE_MAX + sizeof "/persist.position"];
+    (void)snprintf(path, sizeof path, "%s/persist.position", files->server->settings->data); /* fits */
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    size_t total = 0;
+    ssize_t got = 1;
+    while (got > 0 && total < size) {
+        got = read(fd, ret_text + total, size - total);
+        if (got < 0 && errno == EINTR)
+            got = 1; /* again */
+        else if (got > 0)
+            total += (size_t)got;
+    }
+    int result = got < 0 ? -errno : (int)total;
+    (void)close(fd); /* only read from */
+    return result;
+}
 
 static uint64_t
 monotonic_ms(void)
@@ -291,6 +316,8 @@ files_begin(struct server_files *files, struct shard_threads *threads)
     disk_files_gentle(&files->disk); /* from here on shards' journals are written beside */
     const struct recovery_report *report = recovery_report(files->recovery);
     struct housekeeper_settings housekeeper_settings = {
+        .persisted = read_position,
+        .persisted_context = files,
         .epoch = report->epoch,
         .route_seed = server->route_seed,
         .segment_bytes = segment_bytes,

@@ -9,7 +9,7 @@
 
 #include <pthread.h>
 
-#define CAUSE_SIZE 512
+#define CAUSE_SIZE 2560 /* a sentence that names the longest data directory twice */
 
 /* All threads take a step, each for its shard; the next one begins when all have done it. */
 enum shard_step {

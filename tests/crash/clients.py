@@ -129,7 +129,9 @@ class Client:
         self.do(api, what)
 
     def do(self, api, what):
-        what.sent_ms, what.sent = now_ms(), time.monotonic()
+        what.sent_ms = now_ms()
+        if what.sent is None:  # else it is repeated, and may have happened, with its versions, since it was first sent
+            what.sent = time.monotonic()
         self.doubt = what
         answer = call(api, what)
         answered = time.monotonic()

@@ -2,6 +2,7 @@
 
     servers   the session's server of each shard count, started when first asked for
     api       the interface over each protocol on each of 1, 2 and 3 shards: a test that takes it runs six times
+              (HOLDFAST_SHARDS: on these only, "3" say)
     new_id    names that no other test uses, so that tests share servers and yet are independent
 
 A skipped test is a failure here: what a test needs is installed by tests/install and ./test, or the
@@ -18,6 +19,8 @@ sys.path.insert(0, os.path.dirname(__file__))
 
 from api import Http, Resp  # noqa: E402
 from server import Server  # noqa: E402
+
+SHARDS = [int(word) for word in os.environ.get("HOLDFAST_SHARDS", "1 2 3").split()]
 
 resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
 
@@ -42,7 +45,7 @@ def servers():
     assert not failures, "\n".join(failures)
 
 
-@pytest.fixture(params=[(s, p) for s in (1, 2, 3) for p in (Resp, Http)], ids=lambda x: f"{x[0]}shards-{x[1].protocol}")
+@pytest.fixture(params=[(s, p) for s in SHARDS for p in (Resp, Http)], ids=lambda x: f"{x[0]}shards-{x[1].protocol}")
 def api(request, servers):
     shards, protocol = request.param
     client = protocol(servers(shards))

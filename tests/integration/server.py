@@ -75,7 +75,7 @@ class Server:
     def terminate(self):
         self.process.send_signal(signal.SIGTERM)
 
-    def wait(self, seconds=20):
+    def wait(self, seconds=60):  # long: 64 shards on a busy disk
         return self.process.wait(seconds * SLOWNESS)
 
     def stop(self):

@@ -313,3 +313,27 @@ def test_a_torn_last_batch_is_cut_and_told(store):
     warnings = [message for message in messages(store.server, "warning") if "cut" in message]
     assert len(warnings) == 1 and path.name in warnings[0] and f"byte {end}," in warnings[0], warnings
     assert metrics(store.server)["holdfast_recovery_cuts"] == 1
+
+
+def snapshot_twice(store, shards):
+    """Two stops: of the two generations the older one's journals and later ones are kept."""
+    for _ in range(2):
+        store.start(shards)
+        store.end("stop")
+
+
+def test_what_the_persister_has_not_passed_stays(store):
+    api = store.start(2)
+    api.create("e", pools=[("ga", 10)])
+    first = sorted(name for name in names(store) if name.startswith("00000001-") and name.endswith(".journal"))
+    (store.path / "persist.position").write_text("1 0 0 0\n1 1 0 0\n")
+    store.end("stop")
+    snapshot_twice(store, 2)
+    assert set(first) <= set(names(store))
+    (store.path / "persist.position").write_text("99 0 0 0\n99 1 0 0\n")
+    snapshot_twice(store, 2)
+    assert not [name for name in names(store) if name.startswith("00000001-") and name.endswith(".journal")]
+
+
+def names(store):
+    return [path.name for path in (store.path / "journal").iterdir()]

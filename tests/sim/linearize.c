@@ -55,11 +55,12 @@ truths_begin(struct truths *truths, const struct scenario *scenario)
 
 /* ---- search ----------------------------------------------------------------------------------- */
 
+/* Keeps what stands at this depth. Nobody goes on from there: the models change places, else a copy. */
 static void
-emit(const struct linearize *linearize, const struct model *model, struct truths *found)
+emit(const struct linearize *linearize, uint32_t depth, bool last, struct truths *found)
 {
     for (uint32_t i = 0; i < found->count; i++) {
-        if (model_equal(found->models[i], model, linearize->round.scenario)) {
+        if (model_equal(found->models[i], stack[depth], linearize->round.scenario)) {
             return;
         }
     }
@@ -67,8 +68,15 @@ emit(const struct linearize *linearize, const struct model *model, struct truths
         found->overflow = true;
         return;
     }
-    found->models[found->count] = spare[spare_side ^ 1][found->count];
-    model_copy(found->models[found->count], model, linearize->round.scenario);
+    struct model **place = &spare[spare_side ^ 1][found->count];
+    if (last && depth > 0) {
+        struct model *kept = stack[depth];
+        stack[depth] = *place;
+        *place = kept;
+    } else {
+        model_copy(*place, stack[depth], linearize->round.scenario);
+    }
+    found->models[found->count] = *place;
     found->count++;
 }
 
@@ -265,15 +273,15 @@ try_op(struct linearize *linearize, uint32_t depth, uint32_t done, uint32_t inde
     const struct round *round = &linearize->round;
     uint32_t op_index = round->first + index;
     const struct op *op = &round->ops[op_index];
-    struct model *next = stack[depth + 1];
     if (refused_by_bound(linearize, stack[depth], op, now_ms) ||
         refused_by_a_changing_one(linearize, stack[depth], op) ||
         refused_by_a_look(linearize, stack[depth], op, op_index) || refused_by_a_lost_one(linearize, op)) {
-        model_copy(next, stack[depth], round->scenario);
+        model_copy(stack[depth + 1], stack[depth], round->scenario);
         search(linearize, depth + 1, done | 1u << index, -1, found);
     }
     uint32_t variants = key_may_be_forgotten(linearize, stack[depth], op, now_ms) ? 2 : 1;
     for (uint32_t options = 0; options < variants; options++) {
+        struct model *next = stack[depth + 1]; /* another one each time (emit()) */
         model_copy(next, stack[depth], round->scenario);
         model_execute(next, round->scenario, round->ops, op_index, now_ms,
                       (options == 1 ? MODEL_FORGET_KEY : 0) | (round->exact ? 0 : MODEL_LOOSE), &predicted);
@@ -303,12 +311,16 @@ search(struct linearize *linearize, uint32_t depth, uint32_t done, int32_t swept
         found->overflow = true;
         return;
     }
+    bool all = done == (1u << round->count) - 1;
     bool whole = true;
     for (uint32_t i = 0; i < round->count; i++) {
         whole = whole && ((done >> i & 1) != 0 || !round->ops[round->first + i].answered);
     }
     if (whole && swept < 0) {
-        emit(linearize, stack[depth], found);
+        emit(linearize, depth, all, found);
+    }
+    if (all) {
+        return;
     }
     for (uint32_t i = 0; i < round->count; i++) {
         const struct op *op = &round->ops[round->first + i];
@@ -321,9 +333,6 @@ search(struct linearize *linearize, uint32_t depth, uint32_t done, int32_t swept
                 try_op(linearize, depth, done, i, now_ms, found);
             }
         }
-    }
-    if (done == (1u << round->count) - 1) {
-        return;
     }
     for (uint32_t i = (uint32_t)(swept + 1); i < stack[depth]->hold_count; i++) {
         const struct model_hold *hold = &stack[depth]->holds[i];
@@ -342,10 +351,12 @@ linearize_round(struct linearize *linearize, struct truths *truths)
     struct truths found = {.count = 0};
     linearize->nodes = 0;
     linearize->wrong = NULL;
+    struct model *bottom = stack[0];
     for (uint32_t i = 0; i < truths->count; i++) {
-        model_copy(stack[0], truths->models[i], linearize->round.scenario);
+        stack[0] = truths->models[i]; /* only read */
         search(linearize, 0, 0, -1, &found);
     }
+    stack[0] = bottom;
     if (found.count == 0 && !found.overflow) {
         return false;
     }

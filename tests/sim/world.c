@@ -27,6 +27,7 @@
 
 #define QUIESCE_STEPS_MAX 200000
 #define MAILBOX_BYTES     1048576
+#define WIPE_BYTES_MAX    1048576
 #define STARTS_MAX        8 /* after one crash; the last one is let alone */
 
 struct mailbox {
@@ -106,7 +107,7 @@ world_open(void)
     return world;
 }
 
-/* Zeroed memory for a shard: small ones are wiped, large ones are dropped page by page. */
+/* Zeroed memory for a shard: what the last one had is wiped if it was small, else dropped page by page. */
 static void *
 shard_memory(struct world *world, uint32_t index, size_t size)
 {
@@ -119,13 +120,10 @@ shard_memory(struct world *world, uint32_t index, size_t size)
         assert(memory != MAP_FAILED);
         world->memories[index].memory = memory;
         world->memories[index].size = size;
-    } else if (size <= 1048576) {
-        memset(world->memories[index].memory, 0, size);
-        if (world->memories[index].used > size) {
-            memset((uint8_t *)world->memories[index].memory + size, 0, world->memories[index].used - size);
-        }
+    } else if (world->memories[index].used <= WIPE_BYTES_MAX) {
+        memset(world->memories[index].memory, 0, world->memories[index].used);
     } else {
-        int failed = madvise(world->memories[index].memory, world->memories[index].size, MADV_DONTNEED);
+        int failed = madvise(world->memories[index].memory, world->memories[index].used, MADV_DONTNEED);
         assert(failed == 0);
     }
     world->memories[index].used = size;

@@ -84,7 +84,7 @@ check_part(const struct memory_disk *disk, uint64_t generation, uint32_t shard)
         assert_int_equal(batch.records_size, batch.record_count * 8);
         const uint8_t *records = file + offset + sizeof batch;
         assert_int_equal(records[0], (uint8_t)(number + shard)); /* and all others are like it */
-        assert_memory_equal(records, records + 1, batch.records_size - 1);
+        assert_int_equal(memcmp(records, records + 1, batch.records_size - 1), 0); /* cmocka compares slowly */
         chain = batch.crc;
         offset += batch.size;
         last = batch.flags & BATCH_LAST;
