@@ -386,12 +386,13 @@ struct pending {
 /* A snapshot's part being told: core/snapshot.c. */
 enum snapshot_stage {
     SNAPSHOT_NONE = 0,
-    SNAPSHOT_TELL, /* what was recorded before it began is told to the other shards, then the barrier */
-    SNAPSHOT_WAIT, /* for the other shards' barriers */
+    SNAPSHOT_TELL, /* what was recorded before it began is done */
     SNAPSHOT_EVENTS,
-    SNAPSHOT_SEATS,
     SNAPSHOT_HOLDS,
     SNAPSHOT_KEYS,
+    SNAPSHOT_BARRIER,
+    SNAPSHOT_WAIT, /* for the other shards' barriers */
+    SNAPSHOT_SEATS,
 };
 
 struct snapshot {
