@@ -53,6 +53,18 @@ hold_prefetch_parts(const struct shard *shard, uint32_t slot)
     }
 }
 
+void
+hold_prefetch_found(const struct shard *shard, const struct uuid *id)
+{
+    struct index_cursor cursor = index_find(&shard->holds_index, uuid_hash(id));
+    uint32_t slot;
+    while ((slot = index_next(&cursor)) != SLAB_NONE) {
+        const char *hold = (const char *)hold_at(shard, slot);
+        __builtin_prefetch(hold, 1);
+        __builtin_prefetch(hold + sizeof(struct hold) - 1, 1);
+    }
+}
+
 uint32_t
 hold_find(const struct shard *shard, const struct uuid *id)
 {

@@ -397,14 +397,15 @@ struct pending {
 /* A snapshot's part being told: core/snapshot.c. */
 enum snapshot_stage {
     SNAPSHOT_NONE = 0,
-    SNAPSHOT_TELL, /* what was recorded before it began is told to the other shards, then the barrier */
-    SNAPSHOT_WAIT, /* for the other shards' barriers */
+    SNAPSHOT_TELL, /* what was recorded before it began is done */
     SNAPSHOT_EVENTS,
-    SNAPSHOT_SEATS,
     SNAPSHOT_TOKENS,
     SNAPSHOT_ADMISSIONS,
     SNAPSHOT_HOLDS,
     SNAPSHOT_KEYS,
+    SNAPSHOT_BARRIER,
+    SNAPSHOT_WAIT, /* for the other shards' barriers */
+    SNAPSHOT_SEATS,
 };
 
 struct snapshot {
@@ -642,6 +643,8 @@ void owner_settle(struct shard *shard, uint32_t from, const struct message_settl
 /* -- user.c -- */
 uint64_t user_hash(const struct shard *shard, struct bytes name);
 void user_prefetch(const struct shard *shard, uint32_t event, uint64_t hash);
+/* When the bucket has come: asks for the users that it names. */
+void user_prefetch_found(const struct shard *shard, uint32_t event, uint64_t hash);
 uint32_t user_find(const struct shard *shard, uint32_t event, struct bytes name, uint64_t hash);
 /* There is room: user_room() said so. */
 uint32_t user_make(struct shard *shard, uint32_t event, struct bytes name, uint64_t hash);
@@ -669,6 +672,8 @@ hold_lines(const struct shard *shard, struct hold *hold)
     return ((struct units_extent *)slab_item(&shard->units, hold->units_more))->lines;
 }
 void hold_prefetch(const struct shard *shard, uint16_t route);
+/* When the bucket has come: asks for the holds that it names. */
+void hold_prefetch_found(const struct shard *shard, const struct uuid *id);
 void hold_prefetch_parts(const struct shard *shard, uint32_t hold);
 struct uuid hold_id_next(struct shard *shard, uint16_t route);
 uint32_t hold_find(const struct shard *shard, const struct uuid *id);

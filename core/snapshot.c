@@ -1,22 +1,24 @@
 /*
  * snapshot.c - a shard tells what it knows, a slice a tick, while it goes on working.
  *
- *     TELL     what was recorded before is told to the other shards, then a barrier to each of them
- *     WAIT     for their barriers
- *     EVENTS   that this shard owns
- *     SEATS    versions of the seats it owns
- *     TOKENS   of the queues it owns
+ *     TELL        what was recorded before is done: its events are shown
+ *     EVENTS      that this shard owns
+ *     TOKENS      of the queues it owns
  *     ADMISSIONS  used up by confirms here, of which the queues' owners may not know
- *     HOLDS    that it is home of: slot by slot
- *     KEYS     answers it remembers, up to the newest when the stage begins
+ *     HOLDS       that it is home of: slot by slot
+ *     KEYS        answers it remembers, up to the newest when the stage begins
+ *     BARRIER     to every other shard
+ *     WAIT        for their barriers
+ *     SEATS       versions of the seats it owns
  *
  * A slice is one instant: what it tells is the state after the shard's record shard_sequence(). Two slices
  * are two instants, and that does no harm (docs/journal-format.md, "A snapshot"): replay passes over what a
  * slice reflects already. What it must never do is to miss something that no record behind the snapshot's
  * position tells again:
  *
- *     - A hold that was forgotten before its slot's turn is missed rightly; but its seats' versions live on
- * at the seats' owners, who were told before this shard's barrier, and wait for it before SEATS.
+ *     - A hold that was forgotten before its slot's turn is missed rightly, whenever it ended; but its
+ * seats' versions live on at the seats' owners. They were told before the hold could be forgotten, so
+ * before this shard's barrier, and wait for it before SEATS.
  *     - A hold that comes into a slot whose turn has passed has its record behind the position.
  *     - An event whose record is before the position is shown when TELL ends (it is done when durable).
  */
@@ -102,17 +104,15 @@ static bool
 told(const struct shard *shard)
 {
     const struct pending *next = &shard->pending[shard->pending_head % shard->pending_max];
-    if (shard->pending_head < shard->pending_tail && next->sequence <= shard->snapshot.sequence)
-        return false;
+    return shard->pending_head == shard->pending_tail || next->sequence > shard->snapshot.sequence;
+}
+
+static bool
+send_barriers(struct shard *shard)
+{
     for (uint32_t i = 0; i < shard->settings.shard_count; i++)
         if (!message_room(shard, i))
             return false;
-    return true;
-}
-
-static void
-send_barriers(struct shard *shard)
-{
     for (uint32_t i = 0; i < shard->settings.shard_count; i++) {
         if (i == shard->settings.shard_index)
             continue;
@@ -120,6 +120,7 @@ send_barriers(struct shard *shard)
                                           .generation = shard->snapshot.generation};
         message_send(shard, i, &message, sizeof message);
     }
+    return true;
 }
 
 static bool
@@ -312,17 +313,9 @@ shard_snapshot_slice(struct shard *shard, uint8_t *ret_records, uint32_t size, u
     assert(snapshot->stage != SNAPSHOT_NONE);
     assert(size <= SNAPSHOT_SLICE_WANTED_MAX);
     assert(((uintptr_t)ret_records & 7) == 0);
-    if (snapshot->stage == SNAPSHOT_TELL && told(shard)) {
-        send_barriers(shard);
-        snapshot->stage = SNAPSHOT_WAIT;
-    }
-    if (snapshot->stage == SNAPSHOT_WAIT && barriers_came(shard))
+    if (snapshot->stage == SNAPSHOT_TELL && told(shard))
         snapshot->stage = SNAPSHOT_EVENTS;
-    if (snapshot->stage == SNAPSHOT_EVENTS && tell_events(shard, &slice)) {
-        snapshot->stage = SNAPSHOT_SEATS;
-        snapshot->event = 0;
-    }
-    if (snapshot->stage == SNAPSHOT_SEATS && tell_seats(shard, &slice))
+    if (snapshot->stage == SNAPSHOT_EVENTS && tell_events(shard, &slice))
         snapshot->stage = SNAPSHOT_TOKENS;
     if (snapshot->stage == SNAPSHOT_TOKENS && tell_tokens(shard, &slice))
         snapshot->stage = SNAPSHOT_ADMISSIONS;
@@ -334,7 +327,15 @@ shard_snapshot_slice(struct shard *shard, uint8_t *ret_records, uint32_t size, u
         snapshot->stage = SNAPSHOT_KEYS;
         snapshot->key_end = shard->keys.head;
     }
-    if (snapshot->stage == SNAPSHOT_KEYS && tell_keys(shard, &slice)) {
+    if (snapshot->stage == SNAPSHOT_KEYS && tell_keys(shard, &slice))
+        snapshot->stage = SNAPSHOT_BARRIER;
+    if (snapshot->stage == SNAPSHOT_BARRIER && send_barriers(shard))
+        snapshot->stage = SNAPSHOT_WAIT;
+    if (snapshot->stage == SNAPSHOT_WAIT && barriers_came(shard)) {
+        snapshot->stage = SNAPSHOT_SEATS;
+        snapshot->event = 0;
+    }
+    if (snapshot->stage == SNAPSHOT_SEATS && tell_seats(shard, &slice)) {
         snapshot->stage = SNAPSHOT_NONE;
         done = true;
     }

@@ -40,6 +40,18 @@ user_prefetch(const struct shard *shard, uint32_t event, uint64_t hash)
     index_prefetch(&shard->users_index, entry_hash(hash, event));
 }
 
+void
+user_prefetch_found(const struct shard *shard, uint32_t event, uint64_t hash)
+{
+    struct index_cursor cursor = index_find(&shard->users_index, entry_hash(hash, event));
+    uint32_t slot;
+    while ((slot = index_next(&cursor)) != SLAB_NONE) {
+        const char *user = (const char *)user_at(shard, slot);
+        __builtin_prefetch(user, 1);
+        __builtin_prefetch(user + sizeof(struct user) - 1, 1);
+    }
+}
+
 uint32_t
 user_find(const struct shard *shard, uint32_t event, struct bytes name, uint64_t hash)
 {

@@ -193,10 +193,47 @@ test_random_work(struct drive *drive)
     }
 }
 
+/* A hold ends and is forgotten while the snapshot is told, before its turn: what its seat's owner was told
+ * of it counts. */
+static void
+test_forgotten_before_its_turn(void **state)
+{
+    (void)state;
+    for (uint32_t steps = 0; steps < 12; steps++) {
+        struct shard_settings settings = drive_settings();
+        settings.holds_max = 8;
+        struct drive *drive = drive_open(1 + steps % 2, &settings);
+        create_hall(drive);
+        (void)ask(drive, "first = HOLD e u0 SEAT A/2/1"); /* in the slot whose turn is first */
+        expect(drive, "OK new held A/1/1:1 in=5000", "a = HOLD e u1 SEAT A/1/1 TTL 5");
+        drive_snapshot_begin(drive);
+        for (uint32_t i = 0; i < steps; i++) {
+            (void)drive_snapshot_step(drive, 1);
+            drive_run(drive);
+        }
+        drive_pass(drive, 6000);
+        drive_sweep(drive);
+        for (uint32_t i = 0; i < 39 && strcmp(ask(drive, "GETHOLD a"), "NOHOLD") != 0; i++)
+            (void)ask(drive, "HOLD e v%u SEAT A/%u/%u", i, 2 + i / 10, 1 + i % 10);
+        expect(drive, "NOHOLD", "GETHOLD a");
+        for (uint32_t rounds = 0; !drive_snapshot_step(drive, 100); rounds++) {
+            drive_run(drive);
+            assert_true(rounds < 1000);
+        }
+        drive_run(drive);
+        drive_restart(drive, drive_shard_count(drive));
+        drive_pass(drive, 301000);
+        drive_sweep(drive);
+        expect(drive, "OK new held A/1/1:3 in=300000", "HOLD e u2 SEAT A/1/1");
+        drive_close(drive);
+    }
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_forgotten_before_its_turn),
         DRIVE_PLAN(test_every_state_survives, 1),
         DRIVE_PLAN(test_every_state_survives, 3),
         DRIVE_PLAN(test_keys_of_two_homes, 2),
