@@ -213,6 +213,31 @@ shard_check_all(struct shard *const shards[], uint32_t shard_count)
     }
 }
 
+bool
+shard_queue_load(struct shard *const shards[], uint32_t shard_count, struct bytes event, uint64_t now_ms,
+                 struct queue_load *ret_load)
+{
+    *ret_load = (struct queue_load){.admitted = 0};
+    bool found = false;
+    for (uint32_t s = 0; s < shard_count; s++) {
+        const struct event *shown = event_find(shards[s], event);
+        if (shown == NULL || shown->settings->queue_active_max == 0)
+            continue;
+        if (shown->owner == s) {
+            found = true;
+            ret_load->slots = shown->queue->active;
+            ret_load->active_max = shown->settings->queue_active_max;
+        }
+        const struct slab *slab = &shards[s]->admissions.slab;
+        for (uint32_t i = 0; i < slab->fresh; i++) {
+            const struct admission *admission = slab_item(slab, i);
+            ret_load->admitted += admission->state == ADMISSION_GIVEN &&
+                                  admission->event == shown->number && now_ms < admission->deadline_ms;
+        }
+    }
+    return found;
+}
+
 /* ---- hash ---- */
 
 static uint64_t

@@ -257,13 +257,14 @@ token_reply(struct shard *shard, uint32_t slot, enum command_type command, bool 
     return reply;
 }
 
-/* What has ended, and what is new, may still be on its way to disk (R2). */
+/* What has ended, and what is new, may still be on its way to disk (R2); also where a second join finds
+ * what a first one has just made. */
 static void
 token_answer(struct shard *shard, const struct origin *origin, uint32_t slot, enum command_type command,
              bool created)
 {
     const struct token *token = token_at(shard, slot);
-    bool settled = token->state <= TOKEN_ACTIVE && !created;
+    bool settled = token->state <= TOKEN_ACTIVE && command != COMMAND_QUEUE_JOIN;
     struct reply *reply = token_reply(shard, slot, command, created);
     reply_send(shard, origin, reply, settled || shard->sequence <= shard->durable ? 0 : shard->sequence);
 }

@@ -213,6 +213,17 @@ void shard_check(const struct shard *shard);
 /* Verifies what spans shards at rest (no message under way): seats and pools against holds, R3. */
 void shard_check_all(struct shard *const shards[], uint32_t shard_count);
 
+/* Of an event with a queue, over all shards: users for whom a hold would pass at this moment, slots that
+ * its owner counts as taken, and how many there may be. False: no such event yet. At any time, not only at
+ * rest, admitted <= slots; and slots rises only up to active_max. */
+struct queue_load {
+    uint32_t admitted;
+    uint32_t slots;
+    uint32_t active_max;
+};
+bool shard_queue_load(struct shard *const shards[], uint32_t shard_count, struct bytes event,
+                      uint64_t now_ms, struct queue_load *ret_load);
+
 /* A hash over the whole state, for determinism: equal states give equal hashes. */
 uint64_t shard_hash(const struct shard *shard);
 

@@ -160,6 +160,48 @@ ask_hold(const struct scenario *scenario, const struct model *model, struct rand
     }
 }
 
+/* ---- queues ------------------------------------------------------------------------------------ */
+
+/* Somebody with a place in this state, now or once. */
+static int32_t
+pick_token(const struct model *model, struct random *random, int8_t event, uint32_t states)
+{
+    int32_t candidates[SIM_TOKENS];
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < model->token_count; i++) {
+        const struct model_token *token = &model->tokens[i];
+        if (token->state != 0 && token->id_known && (event < 0 || token->event == event) &&
+            (states >> token->state & 1) != 0) {
+            candidates[count++] = (int32_t)i;
+        }
+    }
+    return count == 0 ? -1 : candidates[random_below(random, count)];
+}
+
+#define PLACES (1u << TOKEN_WAITING | 1u << TOKEN_ACTIVE)
+
+static void
+ask_queue(const struct scenario *scenario, const struct model *model, struct random *random,
+          struct request *request)
+{
+    uint32_t draw = random_below(random, 100);
+    request->type = draw < 50 ? COMMAND_QUEUE_JOIN : draw < 82 ? COMMAND_QUEUE_GET : COMMAND_QUEUE_LEAVE;
+    if (request->type == COMMAND_QUEUE_JOIN) {
+        request->user = pick_user(scenario, random);
+        request->event = (int8_t)random_below(random, scenario->event_count);
+        if (scenario->events[request->event].active_max == 0 && !random_chance(random, 5)) {
+            request->event = 0;
+        }
+        request->event = random_chance(random, 1) ? -1 : request->event;
+        return;
+    }
+    uint32_t states = random_chance(random, 80)   ? PLACES
+                      : random_chance(random, 50) ? 1u << TOKEN_ACTIVE
+                                                  : UINT32_MAX;
+    int32_t token = pick_token(model, random, -1, states);
+    request->hold = token < 0 || random_chance(random, 2) ? random_id(random) : model->tokens[token].id;
+}
+
 /* ---- the rest --------------------------------------------------------------------------------- */
 
 static void
@@ -191,7 +233,10 @@ ask_change(const struct scenario *scenario, const struct model *model, struct ra
     const struct event_plan *plan = &scenario->events[request->event];
     const struct model_event *event = &model->events[request->event];
     uint32_t draw = random_below(random, 10);
-    if (draw < 3) {
+    if (plan->active_max > 0 && random_chance(random, 40)) {
+        request->has_active_max = true;
+        request->active_max = random_between(random, 1, 4);
+    } else if (draw < 3) {
         request->has_status = true;
         request->status = random_chance(random, 8)      ? EVENT_CLOSED
                           : event->status == EVENT_OPEN ? EVENT_PAUSED
@@ -252,6 +297,12 @@ ask_anything(const struct scenario *scenario, const struct model *model, struct 
     request->type = pick_type(scenario, random, alone);
     request->event = (int8_t)random_below(random, scenario->event_count);
     request->user = pick_user(scenario, random);
+    if (request->type == COMMAND_HOLD && scenario->events[request->event].active_max > 0) {
+        /* mostly by those who are let in, or were */
+        int32_t token = pick_token(model, random, request->event,
+                                   random_chance(random, 75) ? 1u << TOKEN_ACTIVE : ~PLACES);
+        request->user = token < 0 || random_chance(random, 10) ? request->user : model->tokens[token].user;
+    }
     bool nowhere = random_chance(random, 1);
     switch (request->type) {
     case COMMAND_HOLD:
@@ -328,19 +379,30 @@ clients_ask(struct clients *clients, const struct scenario *scenario, struct ran
     if (clients->op_count + 2 >= SIM_OPS || clients->hold_count + 1 >= SIM_HOLDS) {
         return false;
     }
+    if (scenario->queues && clients->token_count + 1 >= SIM_TOKENS) {
+        return false;
+    }
     struct op *op = &ops[clients->op_count];
     memset(op, 0, offsetof(struct op, answer));
     op->answer.letter_count = 0;
     op->hold_slot = -1;
     op->key_slot = -1;
+    op->token_slot = -1;
     op->shard = random_below(random, 60);
     do {
         memset(&op->request, 0, sizeof op->request);
-        ask_anything(scenario, model, random, alone, &op->request);
+        if (scenario->queues && random_chance(random, 40)) {
+            ask_queue(scenario, model, random, &op->request);
+        } else {
+            ask_anything(scenario, model, random, alone, &op->request);
+        }
     } while (!alone && scenario->best_alone && op->request.best_count > 0);
     add_key(clients, scenario, random, ops, op);
     if (op->request.type == COMMAND_HOLD) {
         op->hold_slot = (int16_t)clients->hold_count++;
+    }
+    if (op->request.type == COMMAND_QUEUE_JOIN) {
+        op->token_slot = (int16_t)clients->token_count++;
     }
     clients->op_count++;
     return true;

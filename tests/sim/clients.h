@@ -9,9 +9,10 @@
 /* How far a run has come with its numbered things. */
 struct clients {
     uint32_t op_count;
-    uint32_t hold_count; /* slots given to requests for holds */
-    uint32_t key_count;  /* slots given to requests with a key */
-    uint16_t key_next;   /* the next fresh idempotency key */
+    uint32_t hold_count;  /* slots given to requests for holds */
+    uint32_t token_count; /* slots given to joins */
+    uint32_t key_count;   /* slots given to requests with a key */
+    uint16_t key_next;    /* the next fresh idempotency key */
 };
 
 /* Fills the next op with a request that suits what is known (one of the truths). alone: nothing else will

@@ -6,6 +6,7 @@
  * checked for what holds always: capacity = free + held + sold, letters of untouched seats.
  */
 #include "tests/sim/compare.h"
+#include "tests/sim/model_queue.h"
 
 #include <assert.h>
 #include <string.h>
@@ -190,6 +191,61 @@ compare_holds(struct model *model, const struct round *round, const struct answe
     return NULL;
 }
 
+/* ---- places in queues -------------------------------------------------------------------------- */
+
+static const char *
+compare_token(struct model *model, const struct round *round, const struct answer_token *predicted,
+              const struct answer_token *told)
+{
+    if (predicted->id_known && !uuid_equal(&predicted->id, &told->id)) {
+        return "another token's id";
+    }
+    if (!predicted->id_known && queue_find(model, &told->id) >= 0) {
+        return "a new token has the id of an old one";
+    }
+    if (predicted->event != told->event || predicted->user != told->user) {
+        return "another user's token";
+    }
+    if (predicted->state != told->state) {
+        return "the token's state";
+    }
+    if (predicted->deadline_ms != told->deadline_ms) {
+        return "the token's deadline";
+    }
+    if ((predicted->position == 0) != (told->position == 0) ||
+        (!round->crashed && predicted->position != told->position)) {
+        return "the token's position";
+    }
+    if (round->exact && predicted->chance_none != told->chance_none) {
+        return "the token's chance";
+    }
+    if (!predicted->id_known) {
+        queue_learn(model, round->scenario, (uint32_t)predicted->slot, &told->id);
+    }
+    return NULL;
+}
+
+/* With the user's holds: looked up by another shard, so exact only where nothing else was under way. */
+static const char *
+compare_token_of_user(struct model *model, const struct round *round, const struct answer *predicted,
+                      const struct answer *told)
+{
+    if (!round->exact) {
+        return NULL;
+    }
+    if (predicted->has_token != told->has_token) {
+        return "whether the user has a place in the queue";
+    }
+    if (!told->has_token) {
+        return NULL;
+    }
+    if (predicted->token.id_known) {
+        return uuid_equal(&predicted->token.id, &told->token.id) ? NULL : "the user's token";
+    }
+    queue_learn(model, round->scenario, (uint32_t)predicted->token.slot, &told->token.id);
+    return NULL;
+}
+
 /* ---- counts and maps -------------------------------------------------------------------------- */
 
 static bool
@@ -207,7 +263,8 @@ compare_event(const struct answer *predicted, const struct answer *told, bool ex
 {
     if (predicted->event_status != told->event_status ||
         predicted->event_hold_seconds != told->event_hold_seconds ||
-        predicted->event_limit != told->event_limit) {
+        predicted->event_limit != told->event_limit ||
+        predicted->event_active_max != told->event_active_max) {
         return "the event's settings";
     }
     if (!same_counts(&predicted->total, &told->total, exact)) {
@@ -358,8 +415,12 @@ compare_answer(struct model *model, const struct round *round, uint32_t op_index
     switch (predicted->kind) {
     case REPLY_HOLD:
         return compare_hold(model, round, &predicted->hold, &told->hold, (uint32_t)predicted->hold.slot);
-    case REPLY_HOLDS:
-        return compare_holds(model, round, predicted, told);
+    case REPLY_HOLDS: {
+        const char *wrong = compare_holds(model, round, predicted, told);
+        return wrong != NULL ? wrong : compare_token_of_user(model, round, predicted, told);
+    }
+    case REPLY_TOKEN:
+        return compare_token(model, round, &predicted->token, &told->token);
     case REPLY_EVENT:
         return compare_event(predicted, told, round->exact);
     case REPLY_MAP:

@@ -13,6 +13,7 @@ struct round {
     uint32_t first;
     uint32_t count;
     const bool (*gaps)[SIM_EVENT_SEATS]; /* by event: seats whose versions may have left out some */
+    bool crashed;                        /* it ended in a crash */
     bool exact;                          /* nothing else was under way: every figure must be right */
 };
 

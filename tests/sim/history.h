@@ -19,6 +19,7 @@
 #define SIM_OPS         1200 /* requests of one run, questions of the audits included */
 #define SIM_HOLDS       256  /* requests for a hold in one run */
 #define SIM_KEYS        128  /* requests with an idempotency key in one run */
+#define SIM_TOKENS      128  /* joins of one run */
 #define SIM_ROUND_OPS   5    /* requests under way at once */
 
 struct request_seat {
@@ -47,11 +48,13 @@ struct request {
     bool has_status;
     bool has_hold_seconds;
     bool has_limit;
+    bool has_active_max;
     uint8_t status;
     uint32_t seconds;
     uint32_t hold_seconds;
     uint32_t limit;
-    struct uuid hold;
+    uint32_t active_max;
+    struct uuid hold; /* or the token */
     struct uuid replaces;
     struct request_seat seats[HOLD_SEATS_MAX];
     struct request_pool pools[HOLD_POOLS_MAX]; /* EVENT_SET: the new capacities */
@@ -79,6 +82,19 @@ struct answer_hold {
     } pools[HOLD_POOLS_MAX];
 };
 
+/* A place in a queue. */
+struct answer_token {
+    struct uuid id;
+    bool id_known; /* false in a prediction: the core chooses, or a crash took the answer that told it */
+    bool chance_none;
+    int16_t slot; /* in a prediction: the model's slot */
+    int8_t event;
+    int8_t user;
+    uint8_t state;
+    uint64_t position;
+    uint64_t deadline_ms;
+};
+
 #define ANSWER_HOLDS 64
 
 struct answer {
@@ -98,6 +114,8 @@ struct answer {
     uint64_t deadline_max_ms;
     uint64_t opens_at_ms;
     struct answer_hold hold;
+    struct answer_token token; /* also HOLDS, where has_token: its id */
+    bool has_token;
     uint32_t hold_count;
     struct unit_counts total;
     struct unit_counts sections[SIM_SECTIONS];
@@ -105,6 +123,7 @@ struct answer {
     uint8_t event_status;
     uint32_t event_hold_seconds;
     uint32_t event_limit;
+    uint32_t event_active_max;
     uint32_t letter_count;
     /* the long parts last: copied only as far as used */
     struct answer_hold holds[ANSWER_HOLDS];
@@ -114,10 +133,11 @@ struct answer {
 /* One request of the run and its fate. */
 struct op {
     struct request request;
-    uint16_t key;      /* 0: none */
-    int16_t hold_slot; /* HOLD: the model's slot for its hold */
-    int16_t key_slot;  /* with a key: the model's slot for it */
-    uint32_t shard;    /* where the client sent it */
+    uint16_t key;       /* 0: none */
+    int16_t hold_slot;  /* HOLD: the model's slot for its hold */
+    int16_t key_slot;   /* with a key: the model's slot for it */
+    int16_t token_slot; /* QUEUE_JOIN: the model's slot for its token */
+    uint32_t shard;     /* where the client sent it */
     bool sent;
     bool replied;  /* the core has answered */
     bool answered; /* the client has the answer */

@@ -13,6 +13,7 @@
  * Different orders that lead to the same state are one truth.
  */
 #include "tests/sim/linearize.h"
+#include "tests/sim/model_queue.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -111,13 +112,26 @@ may_be_forgotten(const struct model *model, const struct scenario *scenario, con
     return scenario->bounded || ended_ms + scenario->shard.ended_ms <= now_ms;
 }
 
+static bool
+token_may_be_forgotten(const struct model *model, const struct scenario *scenario, const struct uuid *id,
+                       uint64_t now_ms)
+{
+    int32_t slot = queue_find(model, id);
+    if (slot < 0 || model->tokens[slot].state == TOKEN_WAITING) {
+        return false;
+    }
+    const struct model_token *token = &model->tokens[slot];
+    uint64_t ended_ms = token->state == TOKEN_ACTIVE ? token->deadline_first_ms : token->ended_ms;
+    return ended_ms + scenario->shard.ended_ms <= now_ms;
+}
+
 /* While the disk is full new holds and changes of events wait; what ends a hold, or pays, only when the
  * reserve is used up, too. */
 static bool
 refused_by_scarcity(const struct linearize *linearize, const struct op *op)
 {
     bool begins = op->request.type == COMMAND_HOLD || op->request.type == COMMAND_EVENT_CREATE ||
-                  op->request.type == COMMAND_EVENT_SET;
+                  op->request.type == COMMAND_EVENT_SET || op->request.type == COMMAND_QUEUE_JOIN;
     return linearize->scarcity == SCARCE_ALL || (linearize->scarcity == SCARCE_NEW && begins);
 }
 
@@ -132,6 +146,9 @@ refused_by_bound(const struct linearize *linearize, const struct model *model, c
     }
     if (op->answer.status == STATUS_BUSY) {
         return linearize->busy_allowed || refused_by_scarcity(linearize, op);
+    }
+    if (op->answer.status == STATUS_NOTOKEN) {
+        return token_may_be_forgotten(model, scenario, &op->request.hold, now_ms);
     }
     return op->answer.status == STATUS_NOHOLD &&
            (may_be_forgotten(model, scenario, &op->request.hold, now_ms) ||
@@ -237,7 +254,8 @@ refused_by_a_lost_one(const struct linearize *linearize, const struct op *op)
     bool unit_gone =
         status == STATUS_EXPIRED && op->request.late && (op->answer.figures & FIGURE_UNIT) != 0;
     if (!op->answered || (status != STATUS_HELD && status != STATUS_SOLD && status != STATUS_HELDOUT &&
-                          status != STATUS_SOLDOUT && status != STATUS_NOADJACENT && !unit_gone)) {
+                          status != STATUS_SOLDOUT && status != STATUS_NOADJACENT &&
+                          status != STATUS_NOTADMITTED && !unit_gone)) {
         return false;
     }
     for (uint32_t i = round->first; i < round->first + round->count; i++) {
@@ -279,12 +297,19 @@ try_op(struct linearize *linearize, uint32_t depth, uint32_t done, uint32_t inde
         model_copy(stack[depth + 1], stack[depth], round->scenario);
         search(linearize, depth + 1, done | 1u << index, -1, found);
     }
-    uint32_t variants = key_may_be_forgotten(linearize, stack[depth], op, now_ms) ? 2 : 1;
-    for (uint32_t options = 0; options < variants; options++) {
+    bool forgotten = key_may_be_forgotten(linearize, stack[depth], op, now_ms);
+    bool unaware = queue_unaware(stack[depth], round->scenario, op, now_ms);
+    for (uint32_t options = 0; options < 4; options++) {
+        if (((options & 1) != 0 && !forgotten) || ((options & 2) != 0 && !unaware)) {
+            continue;
+        }
         struct model *next = stack[depth + 1]; /* another one each time (emit()) */
         model_copy(next, stack[depth], round->scenario);
         model_execute(next, round->scenario, round->ops, op_index, now_ms,
-                      (options == 1 ? MODEL_FORGET_KEY : 0) | (round->exact ? 0 : MODEL_LOOSE), &predicted);
+                      ((options & 1) != 0 ? MODEL_FORGET_KEY : 0) |
+                          ((options & 2) != 0 ? MODEL_UNAWARE : 0) | (round->exact ? 0 : MODEL_LOOSE) |
+                          (round->crashed ? MODEL_CRASHED : 0),
+                      &predicted);
         const char *wrong = op->answered ? compare_answer(next, round, op_index, &predicted) : NULL;
         if (wrong != NULL) {
             if (linearize->why) {

@@ -13,6 +13,7 @@
  * model_sweep() is a step of its own, and linearize.c decides when it may have happened.
  */
 #include "tests/sim/model.h"
+#include "tests/sim/model_queue.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -65,6 +66,7 @@ model_copy(struct model *to, const struct model *from, const struct scenario *sc
     memcpy(to, from, offsetof(struct model, keys));
     memcpy(to->keys, from->keys, from->key_count * sizeof from->keys[0]);
     memcpy(to->holds, from->holds, from->hold_count * sizeof from->holds[0]);
+    memcpy(to->tokens, from->tokens, from->token_count * sizeof from->tokens[0]);
     memcpy(to->memory, from->memory, seats_size(scenario));
     place_seats(to, scenario);
 }
@@ -75,14 +77,19 @@ model_equal(const struct model *a, const struct model *b, const struct scenario 
     return memcmp(a, b, offsetof(struct model, keys)) == 0 &&
            memcmp(a->keys, b->keys, a->key_count * sizeof a->keys[0]) == 0 &&
            memcmp(a->holds, b->holds, a->hold_count * sizeof a->holds[0]) == 0 &&
+           memcmp(a->tokens, b->tokens, a->token_count * sizeof a->tokens[0]) == 0 &&
            memcmp(a->memory, b->memory, seats_size(scenario)) == 0;
 }
 
 void
-model_reserve(struct model *model, uint32_t hold_count, uint32_t key_count)
+model_reserve(struct model *model, uint32_t hold_count, uint32_t key_count, uint32_t token_count)
 {
     assert(hold_count <= SIM_HOLDS);
     assert(key_count <= SIM_KEYS);
+    assert(token_count <= SIM_TOKENS);
+    for (; model->token_count < token_count; model->token_count++) {
+        memset(&model->tokens[model->token_count], 0, sizeof model->tokens[0]);
+    }
     for (; model->hold_count < hold_count; model->hold_count++) {
         memset(&model->holds[model->hold_count], 0, sizeof model->holds[0]);
     }
@@ -717,8 +724,14 @@ execute_hold(struct model *model, const struct scenario *scenario, const struct 
     }
     struct placing placing = {
         .request = request, .plan = &scenario->events[request->event], .replaced = -1};
-    if (refuse_closed(model, &placing, now_ms, answer) ||
-        refuse_replaced(model, &placing, now_ms, answer) || refuse_unknown(scenario, &placing, answer) ||
+    if (refuse_closed(model, &placing, now_ms, answer)) {
+        return;
+    }
+    if (!queue_admits(model, scenario, op, now_ms, options)) {
+        answer_begin(answer, STATUS_NOTADMITTED);
+        return;
+    }
+    if (refuse_replaced(model, &placing, now_ms, answer) || refuse_unknown(scenario, &placing, answer) ||
         refuse_over_limit(model, &placing, now_ms, answer)) {
         return;
     }
@@ -804,9 +817,10 @@ refuse_late(struct model *model, const struct scenario *scenario, uint32_t slot,
 }
 
 static void
-execute_confirm(struct model *model, const struct scenario *scenario, const struct request *request,
-                uint32_t slot, uint64_t now_ms, struct answer *answer)
+execute_confirm(struct model *model, const struct scenario *scenario, const struct op *op, uint32_t slot,
+                uint64_t now_ms, uint32_t options, struct answer *answer)
 {
+    const struct request *request = &op->request;
     uint8_t shown = hold_shown(&model->holds[slot], now_ms);
     bool late = shown == HOLD_EXPIRED && request->late;
     if (shown != HOLD_HELD && shown != HOLD_CONFIRMED && !late) {
@@ -818,6 +832,7 @@ execute_confirm(struct model *model, const struct scenario *scenario, const stru
     }
     if (shown != HOLD_CONFIRMED) {
         mark_sold(model, slot);
+        queue_confirmed(model, scenario, op, slot, now_ms, options);
     }
     answer_with_hold(model, scenario, slot, now_ms, answer);
 }
@@ -866,6 +881,7 @@ execute_cancel(struct model *model, const struct scenario *scenario, uint32_t sl
     uint8_t shown = hold_shown(&model->holds[slot], now_ms);
     if (shown == HOLD_CONFIRMED) {
         give_back(model, slot, HOLD_CANCELLED, now_ms);
+        model->events[model->holds[slot].event].units_were_left = true;
     } else if (shown != HOLD_CANCELLED) {
         answer_begin(answer, shown == HOLD_HELD ? STATUS_NOTCONFIRMED : state_status(shown));
         return;
@@ -874,9 +890,10 @@ execute_cancel(struct model *model, const struct scenario *scenario, uint32_t sl
 }
 
 static void
-execute_on_hold(struct model *model, const struct scenario *scenario, const struct request *request,
-                uint64_t now_ms, struct answer *answer)
+execute_on_hold(struct model *model, const struct scenario *scenario, const struct op *op, uint64_t now_ms,
+                uint32_t options, struct answer *answer)
 {
+    const struct request *request = &op->request;
     int32_t slot = model_find_hold(model, &request->hold);
     bool anyone = request->type == COMMAND_HOLD_GET || request->type == COMMAND_CANCEL;
     if (slot < 0 || (!anyone && model->holds[slot].user != request->user)) {
@@ -885,7 +902,7 @@ execute_on_hold(struct model *model, const struct scenario *scenario, const stru
     }
     switch (request->type) {
     case COMMAND_CONFIRM:
-        execute_confirm(model, scenario, request, (uint32_t)slot, now_ms, answer);
+        execute_confirm(model, scenario, op, (uint32_t)slot, now_ms, options, answer);
         break;
     case COMMAND_EXTEND:
         execute_extend(model, scenario, request, (uint32_t)slot, now_ms, answer);
@@ -917,6 +934,9 @@ execute_create(struct model *model, const struct scenario *scenario, const struc
             .exists = true,
             .hold_seconds = plan->hold_seconds,
             .limit = request->other_settings ? plan->limit + 1 : plan->limit,
+            .active_max = plan->active_max,
+            .active_max_was = plan->active_max,
+            .units_were_left = true,
         };
         for (uint32_t i = 0; i < plan->pool_count; i++) {
             event->capacity[i] = plan->pools[i].capacity;
@@ -928,7 +948,7 @@ execute_create(struct model *model, const struct scenario *scenario, const struc
 
 static void
 execute_set(struct model *model, const struct scenario *scenario, const struct request *request,
-            struct answer *answer)
+            uint64_t now_ms, struct answer *answer)
 {
     struct model_event *event = &model->events[request->event];
     const struct event_plan *plan = &scenario->events[request->event];
@@ -964,6 +984,7 @@ execute_set(struct model *model, const struct scenario *scenario, const struct r
     for (uint32_t i = 0; i < request->pool_count; i++) {
         event->capacity[request->pools[i].pool] = request->pools[i].quantity;
     }
+    queue_changed_by(model, request, now_ms);
 }
 
 static void
@@ -984,6 +1005,7 @@ answer_event(const struct model *model, const struct scenario *scenario, int8_t 
     answer->event_status = model->events[index].status;
     answer->event_hold_seconds = model->events[index].hold_seconds;
     answer->event_limit = model->events[index].limit;
+    answer->event_active_max = model->events[index].active_max;
     for (uint32_t i = 0; i < plan->section_count; i++) {
         answer->sections[i] = section_counts(model, plan, index, i);
         counts_add(&answer->total, &answer->sections[i]);
@@ -995,7 +1017,7 @@ answer_event(const struct model *model, const struct scenario *scenario, int8_t 
 }
 
 static void
-answer_holds(const struct model *model, const struct scenario *scenario, const struct request *request,
+answer_holds(struct model *model, const struct scenario *scenario, const struct request *request,
              uint64_t now_ms, struct answer *answer)
 {
     answer_begin(answer, STATUS_OK);
@@ -1009,6 +1031,7 @@ answer_holds(const struct model *model, const struct scenario *scenario, const s
             answer->used += hold_units(hold);
         }
     }
+    queue_of_user(model, scenario, request, now_ms, answer);
 }
 
 static void
@@ -1048,10 +1071,16 @@ execute_any(struct model *model, const struct scenario *scenario, const struct o
     case COMMAND_RELEASE:
     case COMMAND_CANCEL:
     case COMMAND_HOLD_GET:
-        execute_on_hold(model, scenario, request, now_ms, answer);
+        execute_on_hold(model, scenario, op, now_ms, options, answer);
         return;
     case COMMAND_EVENT_CREATE:
         execute_create(model, scenario, request, answer);
+        return;
+    case COMMAND_QUEUE_JOIN:
+    case COMMAND_QUEUE_GET:
+    case COMMAND_QUEUE_LEAVE:
+        memset(answer, 0, offsetof(struct answer, holds));
+        queue_execute(model, scenario, op, now_ms, options, answer);
         return;
     default:
         break;
@@ -1062,7 +1091,7 @@ execute_any(struct model *model, const struct scenario *scenario, const struct o
     }
     switch (request->type) {
     case COMMAND_EVENT_SET:
-        execute_set(model, scenario, request, answer);
+        execute_set(model, scenario, request, now_ms, answer);
         break;
     case COMMAND_HOLDS:
         answer_holds(model, scenario, request, now_ms, answer);

@@ -36,6 +36,32 @@ struct model_hold {
     } pools[HOLD_POOLS_MAX];
 };
 
+/* Who may still see a place that has ended in this round as it was: two shards know of it. */
+enum model_stale {
+    STALE_NOBODY = 0,
+    STALE_HOME,  /* left: holds are still let through, until that is answered */
+    STALE_OWNER, /* done by a confirm: still shown as active, until that is answered */
+};
+
+struct model_token {
+    struct uuid id;
+    bool id_known;
+    uint8_t state; /* enum token_state; 0: never joined */
+    int8_t event;
+    int8_t user;
+    bool drawn;    /* early, and there is a lottery */
+    bool admitted; /* active: the home knows for certain */
+    bool may_be_active;
+    uint8_t stale;
+    uint64_t stale_until; /* step: requests sent before it may see what was */
+    uint64_t order;
+    uint64_t seen_first_ms; /* the last sign of life came between these two */
+    uint64_t seen_last_ms;
+    uint64_t deadline_first_ms; /* active: the deadline is between these two */
+    uint64_t deadline_last_ms;
+    uint64_t ended_ms;
+};
+
 struct model_key {
     bool used;
     int8_t user;
@@ -50,6 +76,10 @@ struct model_event {
     uint8_t status;
     uint32_t hold_seconds;
     uint32_t limit;
+    uint32_t active_max;
+    uint32_t active_max_was; /* the largest since the queue was at rest */
+    bool units_were_left;    /* then, or since */
+    uint64_t ticket;         /* of the next who joins */
     uint32_t capacity[SIM_POOLS];
 };
 
@@ -57,16 +87,21 @@ struct model_event {
 struct model {
     uint32_t hold_count;
     uint32_t key_count;
+    uint32_t token_count;
+    uint64_t round_ms; /* when this round began: whatever happened since */
     uint32_t seat_counts[SIM_EVENTS];
     struct model_event events[SIM_EVENTS];
     struct model_key keys[SIM_KEYS];
     struct model_hold holds[SIM_HOLDS];
+    struct model_token tokens[SIM_TOKENS];
     struct model_seat *seats[SIM_EVENTS]; /* into the memory below */
     struct model_seat memory[];
 };
 
 enum model_option {
     MODEL_FORGET_KEY = 1 << 0, /* the key's answer was forgotten: execute */
+    MODEL_UNAWARE = 1 << 2,    /* a confirm: its home does not know that the user has been let in */
+    MODEL_CRASHED = 1 << 3,    /* positions were told of what the crash then undid */
     MODEL_LOOSE = 1 << 1,      /* others were under way: best is one look, not the best of any moment */
 };
 
@@ -81,7 +116,7 @@ void model_execute(struct model *model, const struct scenario *scenario, const s
                    uint32_t op_index, uint64_t now_ms, uint32_t options, struct answer *ret_answer);
 
 /* Makes room for this many holds and keys in all. */
-void model_reserve(struct model *model, uint32_t hold_count, uint32_t key_count);
+void model_reserve(struct model *model, uint32_t hold_count, uint32_t key_count, uint32_t token_count);
 
 /* Gives the units of an overdue hold back. */
 void model_sweep(struct model *model, uint32_t hold);

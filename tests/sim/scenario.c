@@ -87,6 +87,10 @@ draw_settings(const struct event_plan *event, uint32_t limit, uint64_t *memory, 
     if (field == NULL && limit > 0) {
         field = event_draft_units_per_user_max(draft, limit, &expected);
     }
+    if (field == NULL && event->active_max > 0) {
+        field = event_draft_queue(draft, event->active_max, event->active_seconds, event->grace_seconds,
+                                  event->lottery, &expected);
+    }
     if (field == NULL && event->opens_at_ms > 0) {
         field = event_draft_opens_at(draft, (int64_t)event->opens_at_ms, &expected);
     }
@@ -100,11 +104,29 @@ draw_settings(const struct event_plan *event, uint32_t limit, uint64_t *memory, 
     assert(field == NULL);
     assert(settings->size <= size);
     memcpy(memory, settings, settings->size);
-    return (const struct event_settings *)(const void *)memory;
+    struct event_settings *copy = (struct event_settings *)(void *)memory;
+    for (uint32_t i = 0; i < LOTTERY_SEED_SIZE && event->lottery; i++) {
+        copy->lottery_seed[i] = (uint8_t)(event->opens_at_ms * 31 + i * 7); /* as good as any */
+    }
+    return copy;
+}
+
+/* Waits are longer than a round may take, so that nobody's place begins and ends within one. */
+static void
+draw_queue(const struct scenario *scenario, struct event_plan *event, struct random *random)
+{
+    event->active_max = random_between(random, 1, 3);
+    event->active_seconds = random_between(random, 5, 15);
+    event->grace_seconds = random_between(random, 7, 25);
+    event->lottery = random_chance(random, 50);
+    event->opens_at_ms = random_chance(random, 40)
+                             ? scenario->start_ms + random_between(random, 1000, 25000)
+                             : event->opens_at_ms;
 }
 
 static void
-draw_event(struct scenario *scenario, uint32_t index, struct random *random, bool large)
+draw_event(struct scenario *scenario, uint32_t index, struct random *random, bool large,
+           struct random *queue)
 {
     static const char *const pool_names[SIM_POOLS] = {"ga", "vip", "deal_of.the-day"};
     static uint64_t memory[SIM_EVENTS][2][512];
@@ -132,6 +154,9 @@ draw_event(struct scenario *scenario, uint32_t index, struct random *random, boo
     event->hold_seconds = scenario->hot ? 1 : event->hold_seconds;
     event->limit = random_chance(random, 40) ? random_between(random, 1, 12) : 0;
     event->opens_at_ms = random_chance(random, 10) ? scenario->start_ms + random_below(random, 8000) : 0;
+    if (queue != NULL && (index == 0 || random_chance(queue, 30))) {
+        draw_queue(scenario, event, queue);
+    }
     event->settings = draw_settings(event, event->limit, memory[index][0], sizeof memory[index][0]);
     event->other_settings =
         draw_settings(event, event->limit + 1, memory[index][1], sizeof memory[index][1]);
@@ -145,7 +170,7 @@ draw_bounds(struct scenario *scenario, struct random *random)
         .holds_max = 256,
         .users_max = 128,
         .events_max = 8,
-        .tokens_max = 64,
+        .tokens_max = 2 * SIM_TOKENS,
         .watchers_max = 64,
         .operations_max = 32,
         .seats_max = 8192,
@@ -253,9 +278,16 @@ scenario_draw(struct scenario *scenario, struct random *random, uint64_t seed)
     if (random_chance(random, 15)) {
         draw_hot(scenario, random);
     }
+    /* A stream of its own: the other seeds stay as they were. */
+    struct random queue;
+    random_seed(&queue, seed ^ 0x71756575655f5f00u);
+    scenario->queues = random_chance(&queue, 25);
+    if (scenario->queues) {
+        scenario->user_count = random_between(&queue, 3, SIM_USERS);
+    }
     bool large = !scenario->hot && random_chance(random, 4);
     for (uint32_t i = 0; i < scenario->event_count; i++) {
-        draw_event(scenario, i, random, large && i == 0);
+        draw_event(scenario, i, random, large && i == 0, scenario->queues ? &queue : NULL);
     }
 }
 
@@ -376,6 +408,8 @@ fill_change(const struct scenario *scenario, const struct request *request, stru
     change->status = (enum event_status)request->status;
     change->hold_seconds = request->hold_seconds;
     change->units_per_user_max = request->limit;
+    change->has_queue_active_max = request->has_active_max;
+    change->queue_active_max = request->active_max;
     change->pool_count = request->pool_count;
     for (uint32_t i = 0; i < request->pool_count; i++) {
         change->pools[i].name =
@@ -475,6 +509,19 @@ copy_hold(const struct scenario *scenario, const struct hold_view *view, struct 
 }
 
 static void
+copy_token(const struct scenario *scenario, const struct token_view *view, struct answer_token *token)
+{
+    token->id = view->id;
+    token->id_known = true;
+    token->event = event_of(scenario, view->event);
+    token->user = user_of(view->user);
+    token->state = (uint8_t)view->state;
+    token->chance_none = view->chance_none;
+    token->position = view->position;
+    token->deadline_ms = view->deadline_ms;
+}
+
+static void
 copy_event(const struct event_view *view, struct answer *answer)
 {
     answer->total = view->total;
@@ -487,6 +534,7 @@ copy_event(const struct event_view *view, struct answer *answer)
     answer->event_status = view->settings->status;
     answer->event_hold_seconds = view->settings->hold_seconds;
     answer->event_limit = view->settings->units_per_user_max;
+    answer->event_active_max = view->settings->queue_active_max;
 }
 
 void
@@ -521,7 +569,13 @@ scenario_answer(const struct scenario *scenario, const struct reply *reply, stru
         copy_hold(scenario, &reply->hold, &answer->hold);
     } else if (reply->kind == REPLY_EVENT) {
         copy_event(reply->event_view, answer);
+    } else if (reply->kind == REPLY_TOKEN) {
+        copy_token(scenario, &reply->token, &answer->token);
     } else if (reply->kind == REPLY_HOLDS) {
+        answer->has_token = reply->has_token;
+        if (reply->has_token) {
+            answer->token.id = reply->token_id;
+        }
         struct bytes cursor = reply->holds;
         struct hold_view view;
         memset(&view, 0, sizeof view);
@@ -556,8 +610,9 @@ print_id(const struct uuid *id)
 void
 scenario_print_request(const struct scenario *scenario, const struct op *op)
 {
-    static const char *const words[] = {"?",       "HOLD",  "CONFIRM", "EXTEND", "RELEASE", "CANCEL",
-                                        "GETHOLD", "HOLDS", "CREATE",  "SET",    "GET",     "SEATS"};
+    static const char *const words[] = {"?",      "HOLD",    "CONFIRM", "EXTEND", "RELEASE",
+                                        "CANCEL", "GETHOLD", "HOLDS",   "CREATE", "SET",
+                                        "GET",    "SEATS",   "JOIN",    "QGET",   "LEAVE"};
     const struct request *request = &op->request;
     printf("%s e%d u%d", words[request->type], request->event, request->user);
     if (op->key != 0) {
@@ -593,6 +648,9 @@ scenario_print_request(const struct scenario *scenario, const struct op *op)
         }
         if (request->has_limit) {
             printf(" limit=%u", request->limit);
+        }
+        if (request->has_active_max) {
+            printf(" active_max=%u", request->active_max);
         }
         if (request->has_hold_seconds) {
             printf(" hold_seconds=%u", request->hold_seconds);
@@ -660,6 +718,19 @@ scenario_print_answer(const struct scenario *scenario, const struct answer *answ
     }
     if (answer->kind == REPLY_HOLDS) {
         printf(" used=%llu", (unsigned long long)answer->used);
+    }
+    if (answer->kind == REPLY_HOLDS && answer->has_token) {
+        printf(" token=");
+        print_id(&answer->token.id);
+    }
+    if (answer->kind == REPLY_TOKEN) {
+        printf(" [");
+        print_id(&answer->token.id);
+        printf(" %s e%d u%d position=%llu%s deadline=%llu]",
+               token_state_word((enum token_state)answer->token.state), answer->token.event,
+               answer->token.user, (unsigned long long)answer->token.position,
+               answer->token.chance_none ? " chance=none" : "",
+               (unsigned long long)answer->token.deadline_ms);
     }
     for (uint32_t i = 0; answer->kind == REPLY_HOLDS && i < answer->hold_count; i++) {
         print_hold(&answer->holds[i]);

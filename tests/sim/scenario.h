@@ -33,6 +33,10 @@ struct event_plan {
     uint32_t hold_seconds_max;
     uint32_t limit;
     uint64_t opens_at_ms;
+    uint32_t active_max; /* 0: no queue */
+    uint32_t active_seconds;
+    uint32_t grace_seconds;
+    bool lottery;
     const struct event_settings *settings;
     const struct event_settings *other_settings; /* the same id, one thing different */
 };
@@ -69,6 +73,7 @@ struct scenario {
     bool hot;                    /* few seats, short holds, many crashes, snapshots without end */
     bool best_alone;             /* best is asked for while nothing else is under way */
     bool settings_change;        /* EVENT SET is among the requests */
+    bool queues;                 /* some event has a queue */
     struct shard_settings shard; /* all but index, count and seeds */
     uint64_t start_ms;
     struct event_plan events[SIM_EVENTS];

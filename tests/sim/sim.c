@@ -14,6 +14,7 @@
  */
 #include "tests/sim/clients.h"
 #include "tests/sim/linearize.h"
+#include "tests/sim/model_queue.h"
 #include "tests/sim/world.h"
 
 #include <assert.h>
@@ -25,7 +26,8 @@
 #include <unistd.h>
 
 /* By then a sweep has come by: a deadline is at most two ticks of the wheel late. */
-#define SWEEP_MS 20
+#define SWEEP_MS        20
+#define QUEUE_MARGIN_MS 6000 /* a round's clock moves by less */
 #define SEED_SECONDS_MAX                                                                                   \
     240 /* a seed that runs longer hangs; sanitizers take up to fifty times as long                        \
          */
@@ -41,6 +43,9 @@ struct run {
     bool hashing;
     uint64_t hash;
     const char *failure;
+    bool restarted; /* and not swept since: timers of queues are not set */
+    uint64_t restarted_ms;
+    bool crashed; /* the round that is judged */
     bool gaps[SIM_EVENTS][SIM_EVENT_SEATS];
     struct op ops[SIM_OPS];
 };
@@ -98,11 +103,39 @@ overdue_count(uint64_t now_ms)
     return most;
 }
 
+/* What a sweep finds must not hang on a tick: to the next moment at which no truth leaves that open. */
+static void
+be_sure(uint64_t margin_ms)
+{
+    uint64_t now_ms = world_now(run.world);
+    uint64_t sure_ms = now_ms;
+    for (uint32_t t = 0; run.scenario.queues && t < run.truths.count; t++) {
+        uint64_t next_ms = queue_sure_ms(run.truths.models[t], &run.scenario, sure_ms, margin_ms);
+        if (next_ms > sure_ms) {
+            sure_ms = next_ms;
+            t = UINT32_MAX; /* for all of them at once */
+        }
+    }
+    world_advance(run.world, sure_ms - now_ms);
+}
+
 /* Time goes on until no deadline is too near to say whether its sweep has been; then all are swept. */
 static bool
 sweep_all(void)
 {
+    if (run.scenario.queues && run.restarted) {
+        /* The first sweep only sets timers; the next tick finds what is over. */
+        if (!world_quiesce(run.world, true)) {
+            return fail("the shards never come to rest");
+        }
+        for (uint32_t t = 0; t < run.truths.count; t++) {
+            queue_restarted(run.truths.models[t], run.restarted_ms, world_now(run.world));
+        }
+        run.restarted = false;
+        world_advance(run.world, SWEEP_MS);
+    }
     for (uint32_t turn = 0;; turn++) {
+        be_sure(0);
         if (!world_quiesce(run.world, true)) {
             return fail("the shards never come to rest");
         }
@@ -116,6 +149,9 @@ sweep_all(void)
                 }
             }
             model_forget_unknown(model);
+            if (run.scenario.queues) {
+                queue_rest(model, &run.scenario, now_ms);
+            }
         }
         if (overdue_count(now_ms) == 0) {
             return true;
@@ -150,11 +186,13 @@ judge(const struct op *ops, uint32_t first, uint32_t count, bool exact)
         .count = count,
         .gaps = (const bool(*)[SIM_EVENT_SEATS])run.gaps,
         .exact = exact,
+        .crashed = run.crashed,
     };
     linearize->scarcity = world_scarcity(run.world);
     linearize->busy_allowed = run.scenario.bounded || run.scenario.refuse_percent > 0;
     for (uint32_t t = 0; t < run.truths.count; t++) {
-        model_reserve(run.truths.models[t], run.clients.hold_count, run.clients.key_count);
+        model_reserve(run.truths.models[t], run.clients.hold_count, run.clients.key_count,
+                      run.clients.token_count);
     }
     if (linearize_round(linearize, &run.truths)) {
         return !run.truths.overflow;
@@ -194,6 +232,7 @@ ask(const struct request *request)
     op->request = *request;
     op->hold_slot = -1;
     op->key_slot = -1;
+    op->token_slot = -1;
     op->shard = random_below(&run.random, 60);
     run.linearize.clock_count = 0;
     note_clock();
@@ -209,6 +248,29 @@ ask(const struct request *request)
         print_round(run.ops, index, 1);
     }
     return judge(run.ops, index, 1, true);
+}
+
+/* Places about which something is open, or all that the core must know. */
+static bool
+ask_tokens(bool all)
+{
+    struct request request;
+    for (uint32_t i = 0; i < run.clients.token_count; i++) {
+        const struct model *model = run.truths.models[0];
+        const struct model_token *token = &model->tokens[i];
+        if (i >= model->token_count || token->state == 0 || !token->id_known ||
+            !(all ? token->state <= TOKEN_ACTIVE || i + 12 >= model->token_count
+                  : queue_open_question(token))) {
+            continue;
+        }
+        memset(&request, 0, sizeof request);
+        request.type = COMMAND_QUEUE_GET;
+        request.hold = token->id;
+        if (!ask(&request)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* Everything: each event's counts and maps, each user's holds, each hold. */
@@ -258,6 +320,9 @@ audit(void)
                 return false;
             }
         }
+    }
+    if (run.scenario.queues && !ask_tokens(true)) {
+        return false;
     }
     world_check(run.world, true);
     return true;
@@ -404,6 +469,14 @@ pass_time(void)
     }
     if (draw < 85) {
         /* to the neighbourhood of somebody's deadline */
+        for (uint32_t tries = 0; tries < 8 && run.scenario.queues && model->token_count > 0; tries++) {
+            const struct model_token *token = &model->tokens[random_below(random, model->token_count)];
+            uint64_t deadline_ms = token->deadline_first_ms + random_below(random, 3) - 1;
+            if (token->state == TOKEN_ACTIVE && deadline_ms > now_ms && random_chance(random, 30)) {
+                world_advance(run.world, deadline_ms - now_ms);
+                return;
+            }
+        }
         for (uint32_t tries = 0; tries < 8 && model->hold_count > 0; tries++) {
             const struct model_hold *hold = &model->holds[random_below(random, model->hold_count)];
             int64_t offset =
@@ -439,12 +512,51 @@ best_is_anyones_guess(uint32_t first, uint32_t count)
     return false;
 }
 
+/* Everybody who waits has a fresh period of grace. */
+static void
+restarted(void)
+{
+    run.restarted = true;
+    run.restarted_ms = world_now(run.world);
+    for (uint32_t t = 0; t < run.truths.count; t++) {
+        queue_restarted(run.truths.models[t], run.restarted_ms, run.restarted_ms);
+    }
+}
+
+/* Nobody's grace runs out in the round, or has run out and is not swept: then a sign of life and the sweep
+ * would race. */
+static bool
+leave_silence(void)
+{
+    for (;;) {
+        bool silent = false;
+        be_sure(QUEUE_MARGIN_MS);
+        for (uint32_t t = 0; t < run.truths.count; t++) {
+            silent |= queue_silent(run.truths.models[t], &run.scenario, world_now(run.world));
+        }
+        if (!silent) {
+            return true;
+        }
+        if (!sweep_all() || !ask_tokens(false)) {
+            return false;
+        }
+    }
+}
+
 /* One round; false where something is wrong. */
 static bool
 play_round(void)
 {
     struct random *random = &run.random;
     pass_time();
+    if (run.scenario.queues) {
+        if (!leave_silence()) {
+            return false;
+        }
+        for (uint32_t t = 0; t < run.truths.count; t++) {
+            run.truths.models[t]->round_ms = world_now(run.world);
+        }
+    }
     if (random_chance(random, run.scenario.hot ? 25 : 60) || overdue_count(world_now(run.world)) > 2) {
         if (!sweep_all()) {
             return false;
@@ -466,6 +578,7 @@ play_round(void)
     run.linearize.clock_count = 0;
     note_clock();
     bool crashed = play(first, count);
+    run.crashed = crashed;
     if (world_full(run.world)) {
         return false;
     }
@@ -488,13 +601,18 @@ play_round(void)
     if (!judge(run.ops, first, count, exact)) {
         return false;
     }
+    run.crashed = false;
     world_check(run.world, true);
     if (run.hashing) {
         run.hash = (run.hash ^ world_hash(run.world)) * 0x9e3779b97f4a7c15u;
     }
     if (crashed) {
+        restarted();
         world_advance(run.world, random_chance(random, 50) ? 0 : random_below(random, 3000));
         return audit();
+    }
+    if (run.scenario.queues) {
+        return sweep_all() && ask_tokens(false);
     }
     return true;
 }
@@ -510,6 +628,7 @@ end_and_look(void)
     if (world_broken(run.world) != NULL) {
         return fail(world_broken(run.world));
     }
+    restarted();
     return audit();
 }
 
@@ -544,6 +663,7 @@ play_seed(uint64_t seed, bool hashing, uint64_t *ret_hash)
     run.hashing = hashing;
     run.hash = 0;
     run.failure = NULL;
+    run.restarted = run.crashed = false;
     if (run.trace) {
         printf("seed %llu: %u shards, %u events, %u users, %u at once, crash %u%%, refuse %u%%, ended %llu "
                "ms, keys %llu ms%s%s\n",

@@ -85,6 +85,10 @@ struct world {
         size_t size; /* mapped */
         size_t used; /* by the last shard */
     } memories[WORLD_SHARDS];
+    struct {
+        uint32_t slots;
+        uint32_t most; /* that may be let in, since a lowering as many as there were */
+    } loads[SIM_EVENTS];
     uint32_t waiting_count; /* ops whose answers wait, or whose next piece is to be asked for */
     uint32_t waiting[SIM_ROUND_OPS + 1];
 };
@@ -454,6 +458,7 @@ world_begin(struct world *world, const struct scenario *scenario, struct random 
     world->trace = trace;
     world->in_flight = 0;
     world->scarcity = SCARCE_NOT;
+    memset(world->loads, 0, sizeof world->loads);
     world->mailbox_max = scenario->refuse_percent > 0 ? random_between(random, 1, 8) : 4096;
     world->refuse_percent = scenario->refuse_percent;
     sim_disk_empty(world->disk, random);
@@ -521,6 +526,32 @@ world_advance(struct world *world, uint64_t ms)
     world->now_ms += ms;
 }
 
+/* Never are more let in than may be, whatever is on its way: after every step. */
+static void
+check_queues(struct world *world)
+{
+    const struct scenario *scenario = world->scenario;
+    for (uint32_t e = 0; scenario->queues && e < scenario->event_count; e++) {
+        struct queue_load load;
+        struct bytes id = {scenario->events[e].id, (uint32_t)strlen(scenario->events[e].id)};
+        if (scenario->events[e].active_max == 0 ||
+            !shard_queue_load(world->shards, world->shard_count, id, world->now_ms, &load)) {
+            continue;
+        }
+        bool lowered = load.slots > load.active_max && world->loads[e].most > load.active_max;
+        uint32_t most = lowered ? world->loads[e].most : load.active_max;
+        if (load.slots > most || (lowered && load.slots > world->loads[e].slots) ||
+            load.admitted > load.slots) {
+            (void)snprintf(world->broken_text, sizeof world->broken_text,
+                           "more are let in than may be: %u admitted, %u slots of %u", load.admitted,
+                           load.slots, load.active_max);
+            world->broken = world->broken == NULL ? world->broken_text : world->broken;
+        }
+        world->loads[e].slots = load.slots;
+        world->loads[e].most = most;
+    }
+}
+
 /* ---- single steps ----------------------------------------------------------------------------- */
 
 static void
@@ -531,6 +562,7 @@ submit(struct world *world, uint32_t op_index)
     scenario_command(world->scenario, op, op_index, &command);
     shard_time(world->shards[op->shard], world->now_ms);
     shard_command(world->shards[op->shard], op_index, &command);
+    check_queues(world);
 }
 
 void
@@ -822,6 +854,7 @@ world_step(struct world *world, bool may_fail)
         return;
     }
     (void)let_answers_leave(world);
+    check_queues(world);
     if (world->steps % scenario->check_every == 0) {
         world_check(world, false);
     }
@@ -871,8 +904,15 @@ world_quiesce(struct world *world, bool with_sweep)
             end_scarcity(world);
         }
         moved |= let_answers_leave(world);
+        check_queues(world);
         world->steps++;
         idle = moved ? 0 : idle + 1;
+        if (idle == 1 && with_sweep && world->scenario->queues) {
+            /* What a start or a full batch has left to the next tick. */
+            for (uint32_t s = 0; s < world->shard_count; s++) {
+                idle = sweep(world, s) ? 0 : idle;
+            }
+        }
         if (idle == 2) {
             return world->waiting_count == 0;
         }
@@ -932,6 +972,9 @@ world_crash(struct world *world, uint32_t shard_count)
     start_over(world, shard_count);
     if (world->full || world->broken != NULL) {
         return;
+    }
+    for (uint32_t e = 0; e < SIM_EVENTS; e++) {
+        world->loads[e].slots = world->loads[e].most; /* of those that were let in when there were more */
     }
     world_check(world, true);
 }

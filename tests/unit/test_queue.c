@@ -345,6 +345,25 @@ test_done_is_known_after_a_crash(struct drive *drive)
     assert_true((strncmp(hold, "OK confirmed", 12) == 0) == (strcmp(state, "OK done") == 0));
 }
 
+/* Joined twice at once: the second answer tells of a place that must outlive a crash, too. */
+static void
+test_the_second_join_waits_for_the_disk(struct drive *drive)
+{
+    create(drive);
+    (void)ask(drive, "t1 = JOIN e u1");
+    (void)ask(drive, "t2 = JOIN e u2");
+    drive_disk(drive, false);
+    uint32_t first = submit(drive, 0, "JOIN e u3");
+    uint32_t second = submit(drive, 0, "JOIN e u3");
+    drive_run(drive);
+    assert_null(answer(drive, first));
+    assert_null(answer(drive, second));
+    drive_disk(drive, true);
+    drive_run(drive);
+    assert_string_equal(answer(drive, first), "OK new waiting 1");
+    assert_string_equal(answer(drive, second), "OK waiting 1");
+}
+
 int
 main(void)
 {
@@ -368,6 +387,8 @@ main(void)
         DRIVE_PLAN(test_the_draw, 1),
         DRIVE_PLAN(test_the_draw, 3),
         DRIVE_PLAN(test_restart_again_and_again, 3),
+        DRIVE_PLAN(test_the_second_join_waits_for_the_disk, 1),
+        DRIVE_PLAN(test_the_second_join_waits_for_the_disk, 3),
         DRIVE_PLAN(test_done_is_known_after_a_crash, 1),
         DRIVE_PLAN(test_done_is_known_after_a_crash, 3),
     };
