@@ -58,8 +58,8 @@
 #define PLANT_DONE_STILL_ADMITTED   44 /* admission.c: a confirm that ends the place leaves the admission */
 #define PLANT_DONE_NOT_RECORDED     45 /* record.c: the confirm's record does not say that it ended the place */
 #define PLANT_TOKEN_LOST            46 /* queue_record.c: a snapshot forgets who waits */
-#define PLANT_DRAW_BY_ARRIVAL       47 /* queue.c: early joiners are not drawn */
-#define PLANT_RANK_COUNTS_LEAVERS   48 /* queue.c: who left is still counted */
+#define PLANT_DRAW_BY_ARRIVAL       47 /* queue_command.c: early joiners are not drawn */
+#define PLANT_RANK_COUNTS_LEAVERS   48 /* token.c: who left is still counted */
 /* clang-format on */
 
 #endif

@@ -1,8 +1,13 @@
 /*
  * queue.h - the waiting room's state, for the files of core/ alone.
  *
- *     queue.c       what an event's shard owns: places in the queue, who is let in, watchers
- *     admission.c   what a user's home knows: who may place holds now
+ *     token.c           a place in an event's queue, at the event's shard: found, made, timed, ended
+ *     token_watch.c     who waits for news of a token
+ *     queue.c           who is let in, and when a slot is free again
+ *     queue_command.c   JOIN, GET, LEAVE, WATCH, UNWATCH
+ *     queue_sweep.c     what time does to queues; every invariant
+ *     queue_record.c    tokens as records, and queues from records
+ *     admission.c       what a user's home knows: who may place holds now
  *
  * A token's life at the queue's owner, and what the user's home is told:
  *
@@ -34,6 +39,9 @@ enum token_flag {
     TOKEN_ADMITTED = 1 << 1, /* the home has acknowledged: shown as active */
     TOKEN_TIMED = 1 << 2,    /* in the wheel */
 };
+
+/* A waiting token's key: this bit and the ticket of its arrival; or without the bit, a place in a draw. */
+#define TICKET       (1ull << 63)
 
 #define TOKEN_INLINE 29
 
@@ -138,17 +146,61 @@ struct admissions {
     uint32_t resend_cursor; /* after a start: DONE ones are told again from here on; SLAB_NONE: all are */
 };
 
+/* -- token.c -- */
+struct bytes token_user(const struct shard *shard, const struct token *token);
+uint32_t token_find(const struct shard *shard, const struct uuid *id);
+/* The user's place, waiting or active; hash: of the user. */
+uint32_t token_of_user(const struct shard *shard, uint32_t event, struct bytes user, uint64_t hash);
+void token_timer_set(struct shard *shard, uint32_t token, uint64_t deadline_ms);
+void token_timer_stop(struct shard *shard, uint32_t token);
+uint32_t token_now_s(const struct shard *shard);
+/* When the silence of who waits will have been too long. */
+uint64_t token_grace_ends_ms(const struct shard *shard, const struct token *token);
+/* As it is for whoever looks, swept or not. */
+enum token_state token_state_now(const struct shard *shard, const struct token *token);
+struct reply *token_reply(struct shard *shard, uint32_t token, enum command_type command, bool created);
+void token_answer(struct shard *shard, const struct origin *origin, uint32_t token,
+                  enum command_type command, bool created);
+/* An ended token makes room for a new one where there is none. False: none has ended. */
+bool token_room(struct shard *shard);
+/* A token of these names and times, in no queue yet; there is room. */
+uint32_t token_make(struct shard *shard, const struct event *event, const struct uuid *id,
+                    struct bytes user);
+/* Into the queue, by its key. */
+void token_wait(struct shard *shard, uint32_t token, uint64_t key);
+/* A place ends: out of the queue or out of the active ones; the slot is kept until it may be given on. */
+void token_leave(struct shard *shard, uint32_t token, enum token_state state);
+void token_remember(struct shard *shard, uint32_t token, uint64_t ended_ms);
+void token_forget(struct shard *shard, uint32_t token);
+bool token_end_room(const struct shard *shard);
+/* There is room: token_end_room() said so. */
+void token_end(struct shard *shard, uint32_t token, enum token_state state);
+/* What is over its deadline ends when it is touched. */
+void token_end_overdue(struct shard *shard, uint32_t token);
+
+/* -- token_watch.c -- */
+/* False: the bound on watchers is reached. */
+bool watcher_add(struct shard *shard, uint32_t token, enum watcher_kind kind, const struct origin *origin,
+                 enum command_type command, bool created, uint64_t wait_ms);
+void watcher_remove(struct shard *shard, uint32_t watcher);
+/* The token's state has changed, for all to see: who waits for it hears of it. */
+void token_changed(struct shard *shard, uint32_t token);
+/* Let in, but the home has not said so yet; or let out, likewise. */
+bool token_undecided(const struct token *token);
+void token_answer_now_or_later(struct shard *shard, const struct origin *origin, uint32_t token,
+                               enum command_type command, bool created);
+void watchers_sweep(struct shard *shard);
+
 /* -- queue.c -- */
 void queues_open(struct shard *shard, struct carve *carve);
 void queues_begin(struct shard *shard);
 /* An event with a queue is shown at its owner. */
 void queue_shown(struct shard *shard, struct event *event);
 void queue_changed(struct shard *shard, struct event *event);
-void command_queue_join(struct shard *shard, const struct origin *origin, const struct command *command);
-void command_queue_get(struct shard *shard, const struct origin *origin, const struct command *command);
-void command_queue_leave(struct shard *shard, const struct origin *origin, const struct command *command);
-void command_queue_watch(struct shard *shard, const struct origin *origin, const struct command *command);
-void command_queue_unwatch(struct shard *shard, const struct origin *origin, const struct command *command);
+/* Units that are not sold: what everybody who waits can hope for. */
+uint64_t queue_units_left(const struct queue *queue);
+/* Lets in whom it may. */
+void queue_kick(struct shard *shard, struct event *event);
 /* A token's record is durable: its home is told. There is room in that mailbox: token_home_room() said so.
  */
 bool token_home_room(const struct shard *shard, uint32_t token);
@@ -159,29 +211,33 @@ void queue_revoked(struct shard *shard, const struct message_revoked *message);
 void queue_note(struct shard *shard, uint32_t from, const struct message_queue_note *message);
 bool queue_user_token(const struct shard *shard, uint32_t event, struct bytes user, struct uuid *ret_token);
 void queue_token_of(struct shard *shard, uint32_t from, const struct message_token_of *message);
-/* Recovery: tokens come with their records, and are put where they belong at the end, with a fresh grace
- * period. */
-uint32_t token_find(const struct shard *shard, const struct uuid *id);
-struct bytes token_user(const struct shard *shard, const struct token *token);
-uint32_t token_make(struct shard *shard, const struct event *event, const struct uuid *id,
-                    struct bytes user);
-void token_wait(struct shard *shard, uint32_t token, uint64_t key);
-void token_leave(struct shard *shard, uint32_t token, enum token_state state);
-void token_remember(struct shard *shard, uint32_t token, uint64_t ended_ms);
-uint64_t record_token(struct shard *shard, enum record_type type, uint32_t token,
-                      const struct command *command);
-/* Snapshot: the next token at or after *slot. */
-bool token_kept_next(const struct shard *shard, uint32_t *slot, struct record_token *ret_body,
-                     struct bytes *ret_event, struct bytes *ret_user);
-enum replay_result token_replay(struct replay *replay, const struct replay_source *source,
-                                const struct record *record);
-/* Of what this shard owns, when all homes are done: slots, units sold, timers. */
-void queues_settle(struct shard *const shards[], uint32_t shard_count, uint32_t shard);
+
+/* -- queue_command.c -- */
+void command_queue_join(struct shard *shard, const struct origin *origin, const struct command *command);
+void command_queue_get(struct shard *shard, const struct origin *origin, const struct command *command);
+void command_queue_leave(struct shard *shard, const struct origin *origin, const struct command *command);
+void command_queue_watch(struct shard *shard, const struct origin *origin, const struct command *command);
+void command_queue_unwatch(struct shard *shard, const struct origin *origin, const struct command *command);
+
+/* -- queue_sweep.c -- */
 /* Grace, deadlines, watchers, openings, and a look at every queue now and then; bounded. True: more is due.
  */
 bool queues_sweep(struct shard *shard);
 uint64_t queues_next_ms(const struct shard *shard);
 void queues_check(const struct shard *shard);
+
+/* -- queue_record.c -- */
+uint64_t record_token(struct shard *shard, enum record_type type, uint32_t token,
+                      const struct command *command);
+/* Snapshot: the next token at or after *slot. */
+bool token_kept_next(const struct shard *shard, uint32_t *slot, struct record_token *ret_body,
+                     struct bytes *ret_event, struct bytes *ret_user);
+/* Recovery: tokens come with their records, and are put where they belong at the end, with a fresh grace
+ * period. */
+enum replay_result token_replay(struct replay *replay, const struct replay_source *source,
+                                const struct record *record);
+/* Of what this shard owns, when all homes are done: slots, units sold, timers. */
+void queues_settle(struct shard *const shards[], uint32_t shard_count, uint32_t shard);
 
 /* -- admission.c -- */
 void admissions_open(struct shard *shard, struct carve *carve);

@@ -10,12 +10,6 @@
 #include "core/record.h"
 #include "core/shard_internal.h"
 
-static inline struct token *
-token_at(const struct shard *shard, uint32_t slot)
-{
-    return slab_item(&shard->queues.tokens, slot);
-}
-
 /* ---- writing ---- */
 
 uint64_t
@@ -109,8 +103,7 @@ replay_active(struct shard *home, uint32_t slot, uint64_t deadline_ms)
 {
     struct token *token = token_at(home, slot);
     struct event *event = event_at(home, token->event);
-    rank_tree_remove(&event->queue->waiting,
-                     (struct rank_place){&home->queues.tokens, offsetof(struct token, rank)}, slot);
+    rank_tree_remove(&event->queue->waiting, waiting_places(home), slot);
     token->state = TOKEN_ACTIVE;
     token->flags = TOKEN_SLOT | TOKEN_ADMITTED;
     token->wheel.deadline_ms = deadline_ms;

@@ -5,6 +5,8 @@
  *
  *     event.c, seat_map.c, pool.c     what this shard owns of the events: blocks, pools (as an owner)
  *     user.c, hold.c, idempotency.c   what this shard is home of: users, holds, answers
+ *     token.c, queue.c                places in waiting rooms of this shard's events; admission.c: who of
+ *                                     this shard's users may place holds there
  *     operation.c                     commands under way, and what waits for them
  *     hold_place.c, hold_end.c,       the commands themselves: they check, ask owners, change, record
  *     event_change.c, look.c
@@ -712,6 +714,29 @@ bool hold_expire_room(const struct shard *shard);
 /* Holds of one user that a command looks at, newest first. */
 #define USER_SCAN_MAX 4096
 uint64_t user_overdue_units(const struct shard *shard, uint32_t user);
+
+/* -- token.c, token_watch.c, queue.c -- */
+static inline struct token *
+token_at(const struct shard *shard, uint32_t token)
+{
+    return (struct token *)slab_item(&shard->queues.tokens, token);
+}
+static inline struct watcher *
+watcher_at(const struct shard *shard, uint32_t watcher)
+{
+    return (struct watcher *)slab_item(&shard->queues.watchers, watcher);
+}
+static inline struct queue *
+queue_of(const struct shard *shard, const struct token *token)
+{
+    return event_at(shard, token->event)->queue;
+}
+/* Where the places of a queue's rank_tree lie. */
+static inline struct rank_place
+waiting_places(const struct shard *shard)
+{
+    return (struct rank_place){&shard->queues.tokens, offsetof(struct token, rank)};
+}
 
 /* -- snapshot.c -- */
 void snapshot_barrier(struct shard *shard, uint32_t from, const struct message_barrier *message);

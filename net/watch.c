@@ -15,7 +15,7 @@
  * connections together and WATCHES_OF_CONNECTION_MAX of one are BUSY; a connection that does not read its
  * push messages is closed (conn_push_end).
  *
- * See also: resp_queue.c for the messages' form, core/queue.c for what is news.
+ * See also: resp_queue.c for the messages' form, core/token_watch.c for what is news.
  */
 #include "core/route.h"
 #include "net/loop_internal.h"
