@@ -1,6 +1,6 @@
 /*
  * loop_internal.h - the state of one shard's loop, for the files of net/ alone: loop.c (the tick),
- * loop_journal.c (records become durable), conn.c (sockets), request.c (requests and the order of their
+ * loop_journal.c (records become durable), conn.c (sockets), request*.c (requests and the order of their
  * answers), guard.c (who may ask, and how often), server_commands.c (what the server answers itself).
  *
  * Everything here belongs to one thread (R6). Memory is reserved when the loop is opened; nothing is
@@ -292,15 +292,41 @@ void scratch_output_end(struct loop *loop, struct output *output);
 void requests_received(struct loop *loop, uint32_t index, const char *data, size_t size);
 /* Requests that were stopped, streams. */
 void requests_resume(struct loop *loop, uint32_t index);
+
+/* ---- request_order.c ---- */
+/* A slot for a request in flight, or NONE. */
+uint32_t request_take(struct loop *loop);
+/* The request is the connection's newest. */
+void request_append(struct loop *loop, struct conn *conn, uint32_t slot);
+/* Gives a command of the request to the core; exactly one reply will come, maybe at once. */
+void request_give(struct loop *loop, uint32_t slot, const struct command *command);
+void event_memory_give(struct loop *loop, struct event_memory *memory);
+/* Is it this one's turn to answer? */
+bool answer_is_first(const struct conn *conn, const struct loop *loop, const struct pending *pending);
+void answer_begin(struct loop *loop, struct conn *conn, struct pending *pending, struct output *ret_output);
+/* The answer is whole. The slot may be gone afterwards. */
+void answer_end(struct loop *loop, struct conn *conn, struct pending *pending, struct output *output);
+void answer_encode(struct loop *loop, struct output *output, const struct reply_context *context,
+                   const struct reply *reply);
 /* host->reply */
 void requests_reply(void *context, uint64_t tag, const struct reply *reply, uint64_t sequence);
 /* The connection has gone: its requests are forgotten, those in the core when they reply. */
 void requests_forget(struct loop *loop, uint32_t index);
-
 /* The pass of an active token, written to text (PASS_SIZE_MAX bytes); empty for any other. */
 struct bytes requests_pass(const struct loop *loop, const struct token_view *token, char *text);
 /* A command of nobody's connection. False: no slot for it now. */
 bool requests_own(struct loop *loop, const struct command *command, uint64_t watch);
+
+/* ---- request_alone.c ---- */
+/* Must run alone on its connection: takes several commands, or changes what the next ones refer to. */
+bool request_runs_alone(const struct request *request);
+/* Begins the decoded request in its slot: WATCH and UNWATCH; all others. */
+void request_begin_watch(struct loop *loop, struct conn *conn, uint32_t slot);
+void request_begin_alone(struct loop *loop, struct conn *conn, uint32_t slot);
+/* Gives the next command of a request that takes several. */
+void request_stream_next(struct loop *loop, uint32_t slot);
+void request_stream_reply(struct loop *loop, struct conn *conn, uint32_t slot, const struct reply *reply);
+void request_follow_reply(struct loop *loop, struct conn *conn, uint32_t slot, const struct reply *reply);
 
 /* ---- watch.c ---- */
 int watches_open(struct loop *loop);
