@@ -139,10 +139,9 @@ role_may_command(enum key_role role, enum command_type type)
     case COMMAND_HOLD_GET:
     case COMMAND_HOLDS:
     case COMMAND_QUEUE_GET:
-        return true;
     case COMMAND_EVENT_GET:
     case COMMAND_SEATS:
-        return role == KEY_ROLE_READ;
+        return true;
     case COMMAND_EVENT_CREATE:
     case COMMAND_EVENT_SET:
     case COMMAND_CANCEL:

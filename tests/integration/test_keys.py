@@ -111,6 +111,7 @@ def test_roles_over_http(door):
         "read": {("GET", path) for method, path in EVERYTHING if method == "GET"} | {("POST", "/healthz")},
         "client": {("POST", "/v1/events/e/holds"), ("GET", "/v1/events/e/users/u"), ("GET", "/v1/holds/x"), ("DELETE", "/v1/holds/x"),
                    ("POST", "/v1/holds/x/confirm"), ("POST", "/v1/holds/x/extend"), ("GET", "/readyz"), ("GET", "/openapi.yaml"),
+                   ("GET", "/v1/events"), ("GET", "/v1/events/e"), ("GET", "/v1/events/e/seats?section=A"),
                    ("GET", "/nothing"), ("POST", "/healthz"), ("GET", "/healthz/")},
         "operator": set(EVERYTHING),
     }
@@ -129,7 +130,7 @@ def test_roles_over_resp(door):
     commands = {
         ("HOLD", "e", "u", "POOL", "ga", 1): "client", ("CONFIRM", uuid, "u"): "client", ("EXTEND", uuid, "u", 5): "client",
         ("RELEASE", uuid, "u"): "client", ("GETHOLD", uuid): "client read", ("HOLDS", "e", "u"): "client read",
-        ("EVENT", "GET", "e"): "read", ("EVENT", "LIST"): "read", ("SEATS", "e", "A"): "read", ("EVENT", "CREATE", "f", "POOL", "p", 1): "",
+        ("EVENT", "GET", "e"): "client read", ("EVENT", "LIST"): "client read", ("SEATS", "e", "A"): "client read", ("EVENT", "CREATE", "f", "POOL", "p", 1): "",
         ("EVENT", "SET", "e", "status", "open"): "", ("CANCEL", uuid): "", ("PING",): "client read", ("INFO",): "client read",
         ("HOLD", "e", "u", "TTL", "x"): "client", ("CANCEL", "x"): "", ("EVENT", "SET", "e", "status", "x"): "",
     }
