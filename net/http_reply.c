@@ -8,6 +8,8 @@
  * Lists of events and seat maps come piece by piece, so they are chunked. HTTP/1.0 knows no chunks: there
  * the body ends with the connection.
  *
+ * The answer to HEAD has the head that GET's would have, and ends there (RFC 9110, 9.3.2).
+ *
  * See also: http_body.c for the JSON of holds, events and maps; docs/openapi.yaml for what a client sees.
  */
 #include "net/http_reply_internal.h"
@@ -215,7 +217,8 @@ answer_large(struct output *output, const struct reply_context *context, const s
     if (reply->replayed)
         at = put_literal(at, "Idempotent-Replayed: true\r\n");
     output_commit(output, put_length(at, body_size(body, reply, now_ms)));
-    body(output, reply, now_ms);
+    if (!context->head)
+        body(output, reply, now_ms);
 }
 
 /* The head of a body that comes in pieces. */
@@ -250,6 +253,8 @@ static void
 chunk_text(struct output *output, const struct reply_context *context, const char *text)
 {
     size_t size = strlen(text);
+    if (context->head)
+        return;
     if (context->http != 10)
         chunk_size(output, size);
     output_put(output, text, size);
@@ -261,6 +266,8 @@ static void
 chunk_body(struct output *output, const struct reply_context *context, const struct reply *reply,
            uint64_t now_ms, body_function *body)
 {
+    if (context->head)
+        return;
     if (context->http != 10) {
         size_t size = body_size(body, reply, now_ms);
         if (size == 0)
@@ -275,7 +282,7 @@ chunk_body(struct output *output, const struct reply_context *context, const str
 static void
 pieces_end(struct output *output, const struct reply_context *context)
 {
-    if (context->http != 10)
+    if (context->http != 10 && !context->head)
         output_put(output, "0\r\n\r\n", 5);
 }
 

@@ -2,7 +2,7 @@
  * http_request.c - what a framed HTTP request asks for: headers, path, query; and who reads its body.
  *
  * The routes are one table. A path that is in it answers 405 with Allow to any other method; a path that is
- * not answers 404. Order: path, method, headers, query, media type, body.
+ * not answers 404. HEAD is taken wherever GET is. Order: path, method, headers, query, media type, body.
  *
  * Bodies of GET and DELETE have no meaning (RFC 9110, 9.3.1): they are framed and dropped.
  *
@@ -359,19 +359,19 @@ static const struct route {
 } routes[] = {
     {{"v1", "events", "*", "holds"}, 4, "POST", {{"POST", post_holds}}},
     {{"v1", "holds", "*", "confirm"}, 4, "POST", {{"POST", post_confirm}}},
-    {{"v1", "holds", "*"}, 3, "GET, DELETE", {{"GET", get_hold}, {"DELETE", delete_hold}}},
+    {{"v1", "holds", "*"}, 3, "GET, HEAD, DELETE", {{"GET", get_hold}, {"DELETE", delete_hold}}},
     {{"v1", "holds", "*", "extend"}, 4, "POST", {{"POST", post_extend}}},
     {{"v1", "holds", "*", "cancel"}, 4, "POST", {{"POST", post_cancel}}},
-    {{"v1", "events"}, 2, "GET, POST", {{"GET", get_events}, {"POST", post_events}}},
-    {{"v1", "events", "*"}, 3, "GET, PATCH", {{"GET", get_event}, {"PATCH", patch_event}}},
-    {{"v1", "events", "*", "seats"}, 4, "GET", {{"GET", get_seats}}},
-    {{"v1", "events", "*", "users", "*"}, 5, "GET", {{"GET", get_user}}},
-    {{"v1", "queue", "*"}, 3, "GET, DELETE", {{"GET", get_token}, {"DELETE", delete_token}}},
+    {{"v1", "events"}, 2, "GET, HEAD, POST", {{"GET", get_events}, {"POST", post_events}}},
+    {{"v1", "events", "*"}, 3, "GET, HEAD, PATCH", {{"GET", get_event}, {"PATCH", patch_event}}},
+    {{"v1", "events", "*", "seats"}, 4, "GET, HEAD", {{"GET", get_seats}}},
+    {{"v1", "events", "*", "users", "*"}, 5, "GET, HEAD", {{"GET", get_user}}},
+    {{"v1", "queue", "*"}, 3, "GET, HEAD, DELETE", {{"GET", get_token}, {"DELETE", delete_token}}},
     {{"v1", "events", "*", "queue"}, 4, "POST", {{"POST", post_queue}}},
-    {{"healthz"}, 1, "GET", {{"GET", get_healthz}}},
-    {{"readyz"}, 1, "GET", {{"GET", get_readyz}}},
-    {{"metrics"}, 1, "GET", {{"GET", get_metrics}}},
-    {{"openapi.yaml"}, 1, "GET", {{"GET", get_openapi}}},
+    {{"healthz"}, 1, "GET, HEAD", {{"GET", get_healthz}}},
+    {{"readyz"}, 1, "GET, HEAD", {{"GET", get_readyz}}},
+    {{"metrics"}, 1, "GET, HEAD", {{"GET", get_metrics}}},
+    {{"openapi.yaml"}, 1, "GET, HEAD", {{"GET", get_openapi}}},
 };
 
 static bool
@@ -428,13 +428,15 @@ route_request(struct http_request *http, struct decode_memory *memory, struct re
         return;
     }
     decode_function *decode = NULL;
+    /* HEAD is what GET would be, without the content: that is left out where the answer is encoded */
+    struct bytes method = request->reply_context.head ? (struct bytes){"GET", 3} : http->method;
     if (route != NULL)
         for (size_t i = 0; i < 2 && route->methods[i].method != NULL; i++)
-            if (bytes_are(http->method, route->methods[i].method))
+            if (bytes_are(method, route->methods[i].method))
                 decode = route->methods[i].decode;
     if (decode == NULL) {
         refuse_http(request, 405, "method", "this path does not take this method");
-        request->error.allow = route != NULL ? route->allow : "GET, POST, PATCH, DELETE";
+        request->error.allow = route != NULL ? route->allow : "GET, HEAD, POST, PATCH, DELETE";
         request->error.close =
             bytes_are(http->method, "CONNECT"); /* what follows may be a tunnel's bytes */
         return;

@@ -13,6 +13,7 @@ import requests
 
 from api import Http, Resp
 from server import SLOWNESS
+from wire import Connection, HttpReader, http_request
 
 NODE = pathlib.Path(__file__).parent / "node"
 
@@ -113,10 +114,29 @@ def test_curl(server, event):
     assert text.strip().endswith("201 1"), text
     text = output("curl", *form, "-X", "DELETE", f"{base}/v1/holds/{hold['hold']}?user=curl")
     assert '"released"' in text
-    # HEAD is no method of the interface: 405 or an answer, but never a body, which curl -I would wait for or warn of
-    assert output("curl", "-sS", "-I", f"{base}/healthz").split(" ")[1] in ("200", "405")
+    # HEAD wherever GET is, and never a body, which curl -I would wait for or warn of
+    for path in ("/healthz", "/metrics", f"/v1/events/{event}", f"/v1/events/{event}/seats?section=A", "/v1/events"):
+        assert output("curl", "-sS", "-I", base + path).split(" ")[1] == "200", path
+    assert output("curl", "-sS", "-I", f"{base}/v1/events/nobody").split(" ")[1] == "404"
     # HTTP/1.0, as old load balancers probe
     assert output("curl", "-sS", "-0", "-o", "/dev/null", "-w", "%{http_code}", f"{base}/healthz") == "200"
+
+
+def test_head_is_get_without_content(server, event):
+    """On successes of every shape, lists and maps in pieces among them, and on refusals; what is pipelined behind is in step."""
+    paths = ["/healthz", "/readyz", "/openapi.yaml", "/v1/events", f"/v1/events/{event}", f"/v1/events/{event}/seats?section=A",
+             f"/v1/events/{event}/users/u", "/v1/events/nobody", f"/v1/events/{event}/seats?section=Z", f"/v1/events/{event}?x=1", "/nothing", "/v1/holds/x"]
+    with Connection(server.http, HttpReader()) as connection:
+        for path in paths:
+            connection.reader.no_body = [True, False]
+            connection.send(http_request("HEAD", path) + http_request("GET", path))
+            head, get = connection.receive(), connection.receive()
+            for answer in (head, get):
+                del answer.headers["traceparent"], answer.headers["date"]
+            assert (head.status, head.headers, head.body) == (get.status, get.headers, b"") and get.body, path
+        for method in ("HEAD", "GET"):
+            connection.reader.no_body = [method == "HEAD"]
+            assert connection.call(http_request(method, f"/v1/events/{event}/holds")).headers["allow"] == "POST"
 
 
 def test_requests(server, event):

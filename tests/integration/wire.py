@@ -141,7 +141,7 @@ class HttpAnswer:
 class HttpReader:
     def __init__(self):
         self.buffer = bytearray()
-        self.no_body = []  # one entry for each answer to come that has no body whatever it says (HEAD)
+        self.no_body = []  # for answers to come, in order: has it no body, whatever its head says (HEAD)?
 
     def feed(self, data):
         self.buffer += data
@@ -165,9 +165,11 @@ class HttpReader:
         if 100 <= int(status) < 200:
             del self.buffer[:at]
             return [HttpAnswer(int(status), headers, b"")]
-        if headers.get("transfer-encoding") == "chunked":
-            if "content-length" in headers:
-                raise ProtocolViolation("Content-Length beside Transfer-Encoding")
+        if "transfer-encoding" in headers and "content-length" in headers:
+            raise ProtocolViolation("Content-Length beside Transfer-Encoding")
+        if self.no_body and self.no_body.pop(0):
+            body = b""
+        elif headers.get("transfer-encoding") == "chunked":
             body = self._chunks(at)
             if body is None:
                 return None
