@@ -93,7 +93,8 @@ token_for(struct shard *shard, const struct origin *origin, const struct command
         return SLAB_NONE;
     }
     token_end_overdue(shard, slot);
-    token_at(shard, slot)->seen_s = token_now_s(shard);
+    if (token_state_now(shard, token_at(shard, slot)) == TOKEN_WAITING)
+        token_at(shard, slot)->seen_s = token_now_s(shard);
     return slot;
 }
 

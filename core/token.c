@@ -2,8 +2,10 @@
  * token.c - a place in a waiting room: found by its id or its user, made, shown, timed, ended, remembered
  * and forgotten. core/queue.h has its states; who is let in is queue.c's.
  *
- * Silence. A sign of life only notes the time; the wheel finds a token a grace period after it was put
- * there, and puts it back if it has been heard of since. Watched tokens are alive.
+ * Silence. A sign of life only notes the time, to the second, rounded up; the wheel finds a token a grace
+ * period after it was put there, and puts it back if it has been heard of since. Who is watched is alive,
+ * and silent from the end of the watch on. A place that has been silent for too long has ended for whoever
+ * looks (R8), and ends when it is touched, whether the sweep has come by or not.
  */
 #include <assert.h>
 
@@ -77,12 +79,12 @@ token_now_s(const struct shard *shard)
     return (uint32_t)((shard->now_ms - shard->queues.started_ms) / 1000 + 1);
 }
 
-/* Silent beyond the grace period? */
 uint64_t
 token_grace_ends_ms(const struct shard *shard, const struct token *token)
 {
     uint64_t grace_ms = event_at(shard, token->event)->settings->queue_grace_seconds * (uint64_t)1000;
-    if (token->watchers != SLAB_NONE)
+    bool restored = (token->flags & TOKEN_TIMED) == 0 && shard->queues.timer_cursor != SLAB_NONE;
+    if (token->watchers != SLAB_NONE || restored) /* after a start nobody's grace has begun yet */
         return shard->now_ms + grace_ms;
     return shard->queues.started_ms + token->seen_s * (uint64_t)1000 + grace_ms;
 }
@@ -94,8 +96,9 @@ token_state_now(const struct shard *shard, const struct token *token)
 {
     if (token->state > TOKEN_ACTIVE)
         return token->state;
-    if (event_at(shard, token->event)->settings->status == EVENT_CLOSED ||
-        (token->state == TOKEN_ACTIVE && token->wheel.deadline_ms <= shard->now_ms))
+    uint64_t ends_ms =
+        token->state == TOKEN_ACTIVE ? token->wheel.deadline_ms : token_grace_ends_ms(shard, token);
+    if (event_at(shard, token->event)->settings->status == EVENT_CLOSED || ends_ms <= shard->now_ms)
         return TOKEN_EXPIRED; /* not swept yet */
     return token->state;
 }

@@ -21,6 +21,7 @@ watcher_remove(struct shard *shard, uint32_t slot)
     while (*link != slot)
         link = &watcher_at(shard, *link)->next;
     *link = watcher->next;
+    token_at(shard, watcher->token)->seen_s = token_now_s(shard); /* it was alive until now */
     if (watcher->kind == WATCH_ONCE)
         wheel_remove(&shard->queues.watcher_wheel, slot);
     shard->queues.owed_count -= watcher->owed;
