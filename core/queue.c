@@ -289,6 +289,7 @@ queue_note(struct shard *shard, uint32_t from, const struct message_queue_note *
         queue_kick(shard, event);
 }
 
+/* The place, or that there is none any more, may still be on its way to disk (R2). */
 void
 queue_token_of(struct shard *shard, uint32_t from, const struct message_token_of *message)
 {
@@ -304,7 +305,7 @@ queue_token_of(struct shard *shard, uint32_t from, const struct message_token_of
     answer.has_token = slot != SLAB_NONE && token_state_now(shard, token_at(shard, slot)) <= TOKEN_ACTIVE;
     if (answer.has_token)
         answer.token = token_at(shard, slot)->id;
-    message_send(shard, from, &answer, sizeof answer);
+    message_send_when_durable(shard, from, &answer, sizeof answer);
 }
 
 bool

@@ -215,6 +215,19 @@ message_send(struct shard *shard, uint32_t to, void *message, uint32_t size)
     outbox_add(shard, to, message, size, 0);
 }
 
+void
+message_send_when_durable(struct shard *shard, uint32_t to, void *message, uint32_t size)
+{
+    if (shard->sequence <= shard->durable) {
+        message_send(shard, to, message, size);
+        return;
+    }
+    assert(to != shard->settings.shard_index);
+    assert(size % 8 == 0);
+    ((struct message_header *)message)->size = size;
+    outbox_add(shard, to, message, size, shard->sequence);
+}
+
 /* ---- replies ---- */
 
 struct reply *

@@ -903,6 +903,8 @@ void reply_noevent(struct shard *shard, const struct origin *origin, const struc
 void reply_status(struct shard *shard, const struct origin *origin, enum command_type command,
                   enum status status);
 void message_send(struct shard *shard, uint32_t to, void *message, uint32_t size);
+/* The message tells of something: it leaves when every record up to now is durable (R2). */
+void message_send_when_durable(struct shard *shard, uint32_t to, void *message, uint32_t size);
 /* Room to begin something that sends to this shard (answers have their own half). */
 bool message_room(const struct shard *shard, uint32_t to);
 void pending_push(struct shard *shard, uint64_t sequence, uint32_t index, enum pending_kind kind);
