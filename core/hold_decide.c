@@ -128,7 +128,8 @@ place_decide(struct shard *shard, struct operation *op)
     }
     bool same;
     uint32_t size;
-    if (op->key_used && key_find(shard, &op->key, &op->fingerprint, &same, &size) != NULL) {
+    uint64_t time_ms;
+    if (op->key_used && key_find(shard, &op->key, &op->fingerprint, &same, &size, &time_ms) != NULL) {
         op->refusal.status = STATUS_KEYREUSED;
         place_refuse(shard, op);
         return;

@@ -156,6 +156,10 @@ command_fingerprint(const struct shard *shard, const struct command *c)
         canon_add(&canon, c->event.data, c->event.size);
         canon_change(&canon, c->change);
         break;
+    case COMMAND_QUEUE_JOIN:
+        canon_add(&canon, c->event.data, c->event.size);
+        canon_add(&canon, c->user.data, c->user.size);
+        break;
     default:
         canon_add(&canon, &c->hold, sizeof c->hold);
         break;
@@ -191,7 +195,7 @@ entry_item(const struct key_store *keys, uint64_t position)
 
 const uint8_t *
 key_find(const struct shard *shard, const struct key_hash *key, const struct key_hash *fingerprint,
-         bool *ret_same, uint32_t *ret_size)
+         bool *ret_same, uint32_t *ret_size, uint64_t *ret_time_ms)
 {
     const struct key_store *keys = &shard->keys;
     struct index_cursor cursor = index_find(&keys->index, key->low);
@@ -205,6 +209,7 @@ key_find(const struct shard *shard, const struct key_hash *key, const struct key
         *ret_same =
             entry->fingerprint.low == fingerprint->low && entry->fingerprint.high == fingerprint->high;
         *ret_size = entry->reply_size;
+        *ret_time_ms = entry->time_ms;
         return (const uint8_t *)(entry + 1);
     }
     return NULL;

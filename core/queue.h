@@ -75,6 +75,7 @@ struct watcher {
     uint64_t tag;
     uint64_t told_position; /* PUSH */
     uint32_t shard;         /* where the connection is */
+    uint32_t operation;     /* ONCE: of that shard, which wants the answer itself, or SLAB_NONE */
     uint8_t kind;
     uint8_t command;
     bool created;

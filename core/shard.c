@@ -68,6 +68,7 @@ lay_out(struct shard *shard, struct carve *carve)
     queues_open(shard, carve);
     admissions_open(shard, carve);
     slab_open(&shard->operations, carve, sizeof(struct operation), s->operations_max);
+    keeper_open(shard, carve);
     slab_open(&shard->gathers, carve, sizeof(struct gather), gather_count(s));
     slab_open(&shard->parkeds, carve, sizeof(struct parked), s->operations_max);
     shard->pending_max = s->operations_max + 4 * s->expire_batch;
@@ -295,7 +296,7 @@ reply_send(struct shard *shard, const struct origin *origin, const struct reply 
     if (tells_of_records(reply->status) && shard->sequence > shard->durable)
         sequence = shard->sequence;
     if (origin->operation != SLAB_NONE && origin->shard == shard->settings.shard_index) {
-        operator_answered(shard, origin->operation, reply);
+        keeper_answered(shard, origin->operation, reply);
         return;
     }
     if (origin->shard == shard->settings.shard_index) {
@@ -379,9 +380,15 @@ key_replayed(struct shard *shard, const struct origin *origin, const struct comm
     assert(c->key.size > 0);
     *ret_key = key_hash_make(shard, owner, c->key);
     *ret_fingerprint = command_fingerprint(shard, c);
-    const uint8_t *packed = key_find(shard, ret_key, ret_fingerprint, &same, &size);
-    if (packed == NULL)
+    uint64_t time_ms;
+    const uint8_t *packed = key_find(shard, ret_key, ret_fingerprint, &same, &size, &time_ms);
+    if (packed == NULL && !keeper_has(shard, ret_key))
         return false;
+    if (packed == NULL) { /* the first of this key is under way */
+        if (!park_command(shard, origin, c))
+            reply_status(shard, origin, c->type, STATUS_BUSY);
+        return true;
+    }
     if (!same) {
         reply_status(shard, origin, c->type, STATUS_KEYREUSED);
         return true;
@@ -389,6 +396,12 @@ key_replayed(struct shard *shard, const struct origin *origin, const struct comm
     struct reply *reply = reply_begin(shard, STATUS_OK, c->type);
     reply_unpack(packed, size, event_find_settings, shard, reply);
     reply->replayed = true;
+    if (reply->kind == REPLY_TOKEN) {
+        /* what was in so many ms then */
+        uint64_t since_ms = shard->now_ms - time_ms;
+        reply->token.eta_ms = reply->token.eta_ms > since_ms ? reply->token.eta_ms - since_ms : 0;
+        reply->token.poll_ms = reply->token.poll_ms > since_ms ? reply->token.poll_ms - since_ms : 0;
+    }
     uint32_t slot = reply->kind == REPLY_HOLD ? hold_find(shard, &reply->hold.id) : SLAB_NONE;
     if (slot != SLAB_NONE && (hold_at(shard, slot)->flags & (HOLD_TELLING | HOLD_RETURNING)) != 0) {
         if (!park_command(shard, origin, c))
@@ -406,8 +419,8 @@ static uint32_t
 command_home(const struct shard *shard, const struct command *c, uint64_t hash)
 {
     uint32_t count = shard->settings.shard_count;
-    if (operator_keyed(c))
-        return operator_home(shard, c);
+    if (keeper_keyed(c))
+        return keeper_home(shard, c);
     switch (c->type) {
     case COMMAND_HOLD:
     case COMMAND_HOLDS:
@@ -455,8 +468,8 @@ command_execute(struct shard *shard, const struct origin *origin, const struct c
         command_forward(shard, home, origin, c);
         return;
     }
-    if (c->key.size > 0 && operator_keyed(c)) {
-        operator_execute(shard, origin, c);
+    if (c->key.size > 0 && keeper_keyed(c)) {
+        keeper_execute(shard, origin, c);
         return;
     }
     switch (c->type) {
@@ -542,7 +555,7 @@ message_reply_in(struct shard *shard, const struct message_reply *message)
     reply_unpack(message->packed, message->packed_size, event_find_settings, shard, reply);
     reply->replayed = message->replayed != 0;
     if (message->header.operation != SLAB_NONE) {
-        operator_answered(shard, message->header.operation, reply);
+        keeper_answered(shard, message->header.operation, reply);
         return;
     }
     shard->host.reply(shard->host.context, message->tag, reply, 0);

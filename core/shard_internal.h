@@ -458,6 +458,7 @@ struct shard {
     struct admissions admissions;
 
     struct slab operations;
+    struct index kept; /* operations by the key that this home keeps for them: key_keeper.c */
     struct slab gathers;
     struct slab parkeds;
     uint32_t operation_serial;
@@ -745,9 +746,10 @@ void snapshot_barrier(struct shard *shard, uint32_t from, const struct message_b
 void keys_open(struct shard *shard, struct carve *carve);
 struct key_hash key_hash_make(const struct shard *shard, struct bytes owner, struct bytes key);
 struct key_hash command_fingerprint(const struct shard *shard, const struct command *command);
-/* NULL: unknown. Else the packed reply, and whether the fingerprint is the same. */
+/* NULL: unknown. Else the packed reply, whether the fingerprint is the same, and when it was given. */
 const uint8_t *key_find(const struct shard *shard, const struct key_hash *key,
-                        const struct key_hash *fingerprint, bool *ret_same, uint32_t *ret_size);
+                        const struct key_hash *fingerprint, bool *ret_same, uint32_t *ret_size,
+                        uint64_t *ret_time_ms);
 void key_remember(struct shard *shard, const struct key_hash *key, const struct key_hash *fingerprint,
                   uint16_t route, uint64_t time_ms, const struct reply *reply);
 /* Walks over what is remembered, oldest first: the first one at or after *position (0 at first) and before
@@ -881,11 +883,15 @@ uint64_t record_parts(struct shard *shard, enum record_type type, const struct b
 /* A view to a watcher at some shard's connection. */
 bool push_send(struct shard *shard, uint32_t to, uint64_t watch, const struct reply *reply);
 
-/* -- operator_key.c -- */
-bool operator_keyed(const struct command *command);
-uint32_t operator_home(const struct shard *shard, const struct command *command);
-void operator_execute(struct shard *shard, const struct origin *origin, const struct command *command);
-void operator_answered(struct shard *shard, uint32_t operation, const struct reply *reply);
+/* -- key_keeper.c -- */
+void keeper_open(struct shard *shard, struct carve *carve);
+/* Has it a key that lives elsewhere than where the command is executed? Then it goes by the key's home. */
+bool keeper_keyed(const struct command *command);
+uint32_t keeper_home(const struct shard *shard, const struct command *command);
+void keeper_execute(struct shard *shard, const struct origin *origin, const struct command *command);
+void keeper_answered(struct shard *shard, uint32_t operation, const struct reply *reply);
+/* Is a command with this key on its way? */
+bool keeper_has(const struct shard *shard, const struct key_hash *key);
 
 /* -- shard.c -- */
 /* The answer to an operation's command or a refused command; takes shard->reply. */

@@ -42,6 +42,7 @@ watcher_add(struct shard *shard, uint32_t token, enum watcher_kind kind, const s
         .token = token,
         .tag = origin->tag,
         .shard = origin->shard,
+        .operation = origin->operation,
         .kind = (uint8_t)kind,
         .command = (uint8_t)command,
         .created = created,
@@ -56,7 +57,7 @@ static void
 watcher_answer(struct shard *shard, uint32_t slot)
 {
     struct watcher *watcher = watcher_at(shard, slot);
-    struct origin origin = {watcher->shard, watcher->tag, SLAB_NONE};
+    struct origin origin = {watcher->shard, watcher->tag, watcher->operation};
     uint32_t token = watcher->token;
     enum command_type command = watcher->command;
     bool created = watcher->created;

@@ -234,7 +234,9 @@ static void
 delete_token(const struct http_request *http, struct decode_memory *memory, struct request *request)
 {
     (void)memory; /* no body to keep */
-    if (token_begin(http, COMMAND_QUEUE_LEAVE, request))
+    bool good = token_begin(http, COMMAND_QUEUE_LEAVE, request);
+    request->command.key = http->key;
+    if (good)
         (void)query_empty(http, request); /* refused or not, this was the last check */
 }
 

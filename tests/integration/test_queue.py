@@ -603,6 +603,42 @@ def test_a_restart_loses_no_place(tmp_path, how):
     server.stop()
 
 
+def test_idempotency_keys(servers, new_id):
+    """Over HTTP, for places of every shard: a success is answered again as it was, a refusal is forgotten, another request refused."""
+    for shards in (1, 3):
+        http = Http(servers(shards))
+        for _ in range(4):
+            event = new_id()
+            assert http.create(event, pools=[("ga", 100)], queue=(1, 600, 600)).ok
+
+            def ask(method, path, key, body=None):
+                return http.request(method, path, body, [("Idempotency-Key", key)])
+
+            path, own, leave = f"/v1/events/{event}/queue", new_id("key"), new_id("key")
+            (t1,) = join(http, event, "u1")
+            assert http.change(event, status="paused").ok
+            assert ask("POST", path, own, {"user": "u2"}).json()["code"] == "closed"
+            assert http.change(event, status="open").ok
+            first = ask("POST", path, own, {"user": "u2"})
+            assert first.status == 201 and first.json()["position"] == 1 and "idempotent-replayed" not in first.headers
+            assert http.leave(t1).ok
+            becomes(http, first.json()["token"], "active")
+            again = ask("POST", path, own, {"user": "u2"})
+            assert again.status == 201 and again.headers["idempotent-replayed"] == "true"
+            told, repeated = first.json(), again.json()
+            assert repeated.pop("eta_in_ms") <= told.pop("eta_in_ms") and repeated.pop("poll_in_ms") <= told.pop("poll_in_ms")
+            assert repeated == told
+            assert ask("POST", path, own, {"user": "u3"}).status == 201, "the key is the user's"
+            assert ask("POST", f"/v1/events/{event}/holds", own, {"user": "u2", "pools": [{"name": "ga", "quantity": 1}]}).json()["code"] == "keyreused"
+            place = f"/v1/queue/{told['token']}"
+            one, two = ask("DELETE", place, leave), ask("DELETE", place, leave)
+            assert (one.status, two.status) == (200, 200) and one.json() == two.json() and one.json()["state"] == "left"
+            assert "idempotent-replayed" not in one.headers and two.headers["idempotent-replayed"] == "true"
+            assert ask("DELETE", f"/v1/queue/{t1}", leave).json()["code"] == "keyreused"
+            assert ask("DELETE", "/v1/queue/019811f0-7a3b-7c4d-8e5f-0123456789ab", new_id("key")).json()["code"] == "notoken"
+        http.close()
+
+
 def test_metrics_and_info(new_id):
     with Server(shards=2) as server:
         api, http = Resp(server), Http(server)

@@ -828,6 +828,10 @@ make_queue(struct drive *drive, struct words *words, struct command *c)
         c->wait_ms = (uint32_t)next_number(words);
     if (c->type == COMMAND_QUEUE_WATCH || c->type == COMMAND_QUEUE_UNWATCH)
         c->watch = (uint64_t)next_number(words);
+    if (words->at < words->count) {
+        assert_true(word_is(next_word(words), "KEY"));
+        c->key = next_word(words);
+    }
     assert_int_equal(words->at, words->count);
 }
 

@@ -452,6 +452,64 @@ test_a_place_is_named_when_it_is_on_disk(struct drive *drive)
     }
 }
 
+/* A join's key is its user's and lives at their home, a leave's the caller's; the event's shard executes.
+ */
+static void
+test_keys(struct drive *drive)
+{
+    create(drive);
+    expect(drive, "OK new active in=100000", "t1 = JOIN e u1 KEY k");
+    expect(drive, "OK new active in=100000", "t2 = JOIN e u2 KEY k");
+    expect(drive, "OK new waiting 1", "t3 = JOIN e u3 KEY k");
+    (void)ask(drive, "SET e status paused");
+    expect(drive, "CLOSED", "JOIN e u4 KEY k"); /* only successes are remembered */
+    (void)ask(drive, "SET e status open");
+    expect(drive, "OK new waiting 2", "t4 = JOIN e u4 KEY k");
+    expect(drive, "KEYREUSED", "HOLD e u1 SEAT A/1/1 KEY k");
+    expect(drive, "OK new held A/1/1:1 in=300000", "HOLD e u1 SEAT A/1/1 KEY h");
+    expect(drive, "KEYREUSED", "JOIN e u1 KEY h");
+    expect(drive, "OK left", "LEAVE t1 KEY k");
+    expect(drive, "KEYREUSED", "LEAVE t2 KEY k");
+    drive_pass(drive, 1000);
+    expect(drive, "OK active in=99000", "JOIN e u3"); /* as it is; and as it was: */
+    for (uint32_t shards = 1; shards <= DRIVE_SHARDS; shards++) {
+        expect(drive, "OK new again active in=99000", "JOIN e u1 KEY k");
+        expect(drive, "OK new again waiting 1", "JOIN e u3 KEY k");
+        expect(drive, "OK new again waiting 2", "JOIN e u4 KEY k");
+        expect(drive, "OK again left", "LEAVE t1 KEY k");
+        expect(drive, "KEYREUSED", "LEAVE t2 KEY k");
+        drive_restart(drive, shards);
+    }
+}
+
+/* One key twice at once: the second waits for the first, whatever becomes of that. */
+static void
+test_one_key_twice_at_once(struct drive *drive)
+{
+    create(drive);
+    (void)ask(drive, "t1 = JOIN e u1");
+    (void)ask(drive, "t2 = JOIN e u2");
+    for (uint32_t i = 3; i < 3 + 2 * DRIVE_SHARDS; i++) {
+        char wanted[32];
+        drive_disk(drive, false);
+        uint32_t shards = drive_shard_count(drive);
+        uint32_t first = submit(drive, 0, "JOIN e u%u KEY k", i);
+        drive_run(drive);
+        uint32_t second = submit(drive, i % shards, "JOIN e u%u KEY k", i);
+        uint32_t third = submit(drive, i % shards, "HOLD e u%u SEAT A/1/1 KEY k", i);
+        drive_run(drive);
+        assert_null(answer(drive, first));
+        assert_null(answer(drive, second));
+        drive_disk(drive, true);
+        drive_run(drive);
+        (void)snprintf(wanted, sizeof wanted, "OK new waiting %u", i - 2);
+        assert_string_equal(answer(drive, first), wanted);
+        (void)snprintf(wanted, sizeof wanted, "OK new again waiting %u", i - 2);
+        assert_string_equal(answer(drive, second), wanted);
+        assert_string_equal(answer(drive, third), "KEYREUSED");
+    }
+}
+
 int
 main(void)
 {
@@ -482,6 +540,10 @@ main(void)
         DRIVE_PLAN(test_nobodys_grace_runs_out_in_a_start, 3),
         DRIVE_PLAN(test_a_place_is_named_when_it_is_on_disk, 1),
         DRIVE_PLAN(test_a_place_is_named_when_it_is_on_disk, 4),
+        DRIVE_PLAN(test_keys, 1),
+        DRIVE_PLAN(test_keys, 4),
+        DRIVE_PLAN(test_one_key_twice_at_once, 1),
+        DRIVE_PLAN(test_one_key_twice_at_once, 4),
         DRIVE_PLAN(test_restarts, 1),
         DRIVE_PLAN(test_restarts, 3),
         DRIVE_PLAN(test_restart_again_and_again, 3),
