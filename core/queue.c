@@ -103,6 +103,23 @@ pace_note(const struct shard *shard, struct queue *queue)
     queue->activated_ms = shard->now_ms;
 }
 
+const uint32_t wait_bounds_s[WAIT_BUCKETS - 1] = {1,   2,   5,   10,   20,   30,   60,
+                                                  120, 300, 600, 1200, 1800, 3600, 7200};
+
+/* How long somebody has waited; the token's id says since when. */
+static void
+wait_note(struct shard *shard, const struct token *token)
+{
+    struct queues *queues = &shard->queues;
+    uint64_t joined_ms = uuid_time_ms(&token->id);
+    uint64_t wait_ms = shard->now_ms > joined_ms ? shard->now_ms - joined_ms : 0;
+    uint32_t bucket = 0;
+    while (bucket < WAIT_BUCKETS - 1 && wait_ms > wait_bounds_s[bucket] * (uint64_t)1000)
+        bucket++;
+    queues->waits[bucket]++;
+    queues->waits_ms += wait_ms;
+}
+
 static void
 activate(struct shard *shard, struct event *event, uint32_t slot)
 {
@@ -118,6 +135,7 @@ activate(struct shard *shard, struct event *event, uint32_t slot)
     queues->active_count++;
     queues->activated++;
     pace_note(shard, event->queue);
+    wait_note(shard, token);
     uint64_t sequence = record_token(shard, RECORD_TOKEN_ACTIVATED, slot, NULL);
     pending_push(shard, sequence, slot, PENDING_TOKEN);
 }

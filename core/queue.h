@@ -121,6 +121,8 @@ struct queues {
     bool kicked;       /* some queue may let somebody in, and had no room or time */
     uint64_t joined;   /* since the start, for figures */
     uint64_t activated;
+    uint64_t waits[WAIT_BUCKETS];
+    uint64_t waits_ms;
 };
 
 /* ---- the home's side ---- */

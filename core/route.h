@@ -35,6 +35,16 @@ route_shard(uint16_t route, uint32_t shard_count)
  *     16 bits  route16 of the owner
  *     46 bits  a keyed hash of the counter: not to be guessed, and spread evenly over hash tables
  */
+/* When it was made, in milliseconds since 1970 (RFC 9562, 5.7). */
+static inline uint64_t
+uuid_time_ms(const struct uuid *id)
+{
+    uint64_t ms = 0;
+    for (uint32_t i = 0; i < 6; i++)
+        ms = ms << 8 | id->byte[i];
+    return ms;
+}
+
 struct uuid uuid_make(uint64_t now_ms, uint64_t seed, uint64_t counter, uint16_t route);
 
 /* The same in two steps: the keyed hash can be made before the time and the owner are known. */

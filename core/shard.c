@@ -872,5 +872,7 @@ shard_figures(const struct shard *shard, struct shard_figures *ret_figures)
         .joined = shard->queues.joined,
         .activated = shard->queues.activated,
     };
+    ret_figures->waits_ms = shard->queues.waits_ms;
+    memcpy(ret_figures->waits, shard->queues.waits, sizeof shard->queues.waits);
     memcpy(ret_figures->outcomes, shard->outcomes, sizeof shard->outcomes);
 }

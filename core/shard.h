@@ -137,6 +137,11 @@ uint32_t shard_event_count(const struct shard *shard);
 /* The settings of an event by id, this shard's copy, or NULL. Valid as long as the shard. */
 const struct event_settings *shard_event(const struct shard *shard, struct bytes id);
 
+/* Waits of those who were let in, from the join to the activation, by length: as many as took at most
+ * wait_bounds_s[i] seconds, and not so few that they are counted before; the last one: longer ones. */
+#define WAIT_BUCKETS 15
+extern const uint32_t wait_bounds_s[WAIT_BUCKETS - 1];
+
 /* Figures for metrics and tests. */
 struct shard_figures {
     uint64_t holds_live;
@@ -153,6 +158,8 @@ struct shard_figures {
     uint64_t tokens_active;
     uint64_t joined;                 /* since the start */
     uint64_t activated;              /* since the start */
+    uint64_t waits[WAIT_BUCKETS];    /* of those activated since the start */
+    uint64_t waits_ms;               /* in all */
     uint64_t outcomes[STATUS_COUNT]; /* replies by status, of commands executed here */
     uint64_t expired;                /* holds expired since the start */
 };

@@ -405,6 +405,8 @@ loop_publish(struct loop *loop)
     uint64_t *value = loop->figures.value;
     shard_figures(loop->shard, &figures);
     memcpy(loop->figures.outcomes, figures.outcomes, sizeof figures.outcomes);
+    memcpy(loop->figures.waits, figures.waits, sizeof figures.waits);
+    loop->figures.waits_ms = figures.waits_ms;
     value[METRIC_REQUESTS_IN_FLIGHT] = loop->pending_count;
     value[METRIC_INPUT_BYTES] = loop->inputs.bytes_used;
     value[METRIC_OUTPUT_BYTES] = loop->outputs.bytes_used;

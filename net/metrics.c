@@ -125,6 +125,8 @@ metrics_publish(struct shard_metrics *metrics, const struct loop_figures *figure
     publish(metrics->commands, figures->commands, METRIC_COMMANDS);
     publish(metrics->outcomes, figures->outcomes, STATUS_COUNT);
     publish(metrics->ticks, figures->ticks, TICK_BUCKETS);
+    publish(metrics->waits, figures->waits, WAIT_BUCKETS);
+    publish(&metrics->waits_ms, &figures->waits_ms, 1);
 }
 
 uint64_t
@@ -210,6 +212,25 @@ text_ticks(struct text *text, struct shard_metrics *metrics, uint32_t shard_coun
 }
 
 static void
+text_waits(struct text *text, struct shard_metrics *metrics, uint32_t shard_count)
+{
+    static const char name[] = "holdfast_queue_wait_seconds";
+    head(text, name, "histogram", "From the join to the activation, of places that became active.");
+    for (uint32_t i = 0; i < shard_count; i++) {
+        uint64_t sum = 0;
+        for (uint32_t b = 0; b < WAIT_BUCKETS - 1; b++) {
+            sum += figure(&metrics[i].waits[b]);
+            line(text, "%s_bucket{shard=\"%u\",le=\"%u\"} %llu\n", name, i, wait_bounds_s[b],
+                 (unsigned long long)sum);
+        }
+        sum += figure(&metrics[i].waits[WAIT_BUCKETS - 1]);
+        line(text, "%s_bucket{shard=\"%u\",le=\"+Inf\"} %llu\n", name, i, (unsigned long long)sum);
+        line(text, "%s_sum{shard=\"%u\"} %.3f\n", name, i, (double)figure(&metrics[i].waits_ms) * 0.001);
+        line(text, "%s_count{shard=\"%u\"} %llu\n", name, i, (unsigned long long)sum);
+    }
+}
+
+static void
 text_process(struct text *text, const struct process_figures *process)
 {
     head(text, "holdfast_recovery_seconds", "gauge", "How long the start took to recover.");
@@ -232,6 +253,7 @@ metrics_text(struct shard_metrics *metrics, uint32_t shard_count, const struct p
     struct text text = {ret_text, 0, room};
     text_values(&text, metrics, shard_count);
     text_ticks(&text, metrics, shard_count);
+    text_waits(&text, metrics, shard_count);
     text_process(&text, process);
     head(&text, "holdfast_commands_total", "counter", "Commands received, by kind.");
     for (uint32_t i = 0; i < shard_count; i++)

@@ -68,6 +68,8 @@ struct loop_figures {
     uint64_t commands[METRIC_COMMANDS];
     uint64_t outcomes[STATUS_COUNT];
     uint64_t ticks[TICK_BUCKETS];
+    uint64_t waits[WAIT_BUCKETS];
+    uint64_t waits_ms;
 };
 
 struct shard_metrics {
@@ -75,6 +77,8 @@ struct shard_metrics {
     _Atomic uint64_t commands[METRIC_COMMANDS];
     _Atomic uint64_t outcomes[STATUS_COUNT];
     _Atomic uint64_t ticks[TICK_BUCKETS];
+    _Atomic uint64_t waits[WAIT_BUCKETS];
+    _Atomic uint64_t waits_ms;
 };
 
 /* Figures of the process: of its start, and what its housekeeper has done. */
@@ -92,7 +96,7 @@ void metrics_publish(struct shard_metrics *metrics, const struct loop_figures *f
 /* Any thread. Writes the Prometheus text; returns its size, at most room. */
 size_t metrics_text(struct shard_metrics *metrics, uint32_t shard_count,
                     const struct process_figures *process, char *ret_text, size_t room);
-#define METRICS_TEXT_SIZE(shards) (16384 + (size_t)(shards)*16384)
+#define METRICS_TEXT_SIZE(shards) (16384 + (size_t)(shards)*20480)
 
 /* Any thread: one figure summed over the shards. */
 uint64_t metrics_sum(struct shard_metrics *metrics, uint32_t shard_count, enum metric metric);

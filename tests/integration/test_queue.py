@@ -649,6 +649,16 @@ def test_metrics_and_info(new_id):
         text = http.request("GET", "/metrics").body.decode()
         assert sum(float(line.split()[-1]) for line in text.splitlines() if 'state="waiting"' in line) == 2
         assert metric(http, "holdfast_queue_joins_total") == 5
+        wait = "holdfast_queue_wait_seconds"
+        assert f"# TYPE {wait} histogram" in text and metric(http, wait + "_count") == 3
+        for shard in range(2):
+            buckets = [(float(le), int(n)) for le, n in re.findall(wait + rf'_bucket{{shard="{shard}",le="([^"]+)"}} (\d+)', text)]
+            assert buckets == sorted(buckets) and buckets[-1][0] == float("inf") and [n for _, n in buckets] == sorted(n for _, n in buckets)
+        waited = [sum(int(line.split()[-1]) for line in text.splitlines() if line.startswith(wait + "_bucket") and f'le="{le}"' in line) for le in ("7200", "+Inf")]
+        assert waited == [3, 3]
+        assert api.join("e", "u6").ok and api.change("e", status="paused").ok and api.join("e", "u7").code == "closed"
+        refused = r'holdfast_outcomes_total{shard="\d+",status="closed"}'
+        assert poll(lambda: metric(http, refused) == 1)
         info = api.command("INFO", "queue")
-        assert "tokens_waiting:2\r\ntokens_active:2\r\njoins:5\r\nactivations:3\r\n" in info
+        assert "tokens_waiting:3\r\ntokens_active:2\r\njoins:6\r\nactivations:3\r\n" in info
         api.close(), http.close()
