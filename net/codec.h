@@ -13,23 +13,8 @@
 #define HOLDFAST_CODEC_H
 
 #include "core/command.h"
-
-/*
- * A sink of bytes: grows by the owner's function, never fails: where there is no room the owner marks the
- * output as failed and swallows the rest (the connection is then closed).
- */
-struct output {
-    char *data;             /* where the next byte goes */
-    size_t room;            /* bytes left there */
-    bool failed;
-    void *owner;
-    /* Makes room for at least `size` more bytes (size <= OUTPUT_GROW_MAX): sets data and room, or failed. */
-    void (*grow)(struct output *output, size_t size);
-};
-#define OUTPUT_GROW_MAX 2048
-
-/* The longest pass of a token that an encoder is given. */
-#define TOKEN_PASS_SIZE_MAX 512
+#include "core/text.h"
+#include "persist/object_json.h"
 
 /* What a framing call remembers between calls with more and more of the same bytes. Zero it for a new
  * request (and after each frame taken). */

@@ -468,7 +468,7 @@ answer_hold(struct output *output, const struct reply_context *context, const st
             uint64_t now_ms)
 {
     char body[HOLD_JSON_SIZE_MAX];
-    char *end = put_hold_json(body, &reply->hold, now_ms);
+    char *end = put_hold_json(body, &reply->hold, OBJECT_ANSWER, now_ms);
     assert(end <= body + sizeof body);
     answer(output, context, reply->created ? 201 : 200, type_json,
            reply->replayed ? "Idempotent-Replayed: true\r\n" : "", body, (size_t)(end - body));
@@ -479,7 +479,7 @@ answer_token(struct output *output, const struct reply_context *context, const s
              uint64_t now_ms)
 {
     char body[TOKEN_JSON_SIZE_MAX];
-    char *end = put_token_json(body, &reply->token, now_ms);
+    char *end = put_token_json(body, &reply->token, OBJECT_ANSWER, now_ms);
     assert(end <= body + sizeof body);
     answer(output, context, reply->created ? 201 : 200, type_json,
            reply->replayed ? "Idempotent-Replayed: true\r\n" : "", body, (size_t)(end - body));

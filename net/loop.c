@@ -24,7 +24,7 @@
  */
 #include "net/loop_internal.h"
 
-#include "net/log.h"
+#include "persist/log.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -16,7 +16,7 @@
  */
 #include "net/loop_internal.h"
 
-#include "net/log.h"
+#include "persist/log.h"
 #include "persist/disk.h"
 #include "persist/housekeeper.h"
 

@@ -4,7 +4,7 @@
  */
 #include "net/server_door.h"
 
-#include "net/log.h"
+#include "persist/log.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -12,7 +12,7 @@
  */
 #include "net/server_files.h"
 
-#include "net/log.h"
+#include "persist/log.h"
 #include "persist/disk.h"
 #include "persist/housekeeper.h"
 

@@ -8,7 +8,7 @@
  */
 #include "net/shard_threads.h"
 
-#include "net/log.h"
+#include "persist/log.h"
 #include "net/server_files.h"
 
 #include <sched.h>
