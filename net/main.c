@@ -3,6 +3,7 @@
  */
 #include "load/load.h"
 #include "net/keys_tool.h"
+#include "net/persist_command.h"
 #include "net/server.h"
 #include "persist/journal_tool.h"
 
@@ -26,6 +27,7 @@ struct subcommand {
 
 static const struct subcommand subcommands[] = {
     {"serve", "run the server", serve_main},
+    {"persist", "carry what the server did to PostgreSQL, and on to Kafka", persist_main},
     {"keys", "make, list and take away API keys", keys_main},
     {"load", "put load on a server, and audit what it answered", load_main},
     {"journal", "verify, dump or count what a data directory holds", journal_main},

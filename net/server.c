@@ -13,7 +13,7 @@
 #include "net/server.h"
 
 #include "net/data_directory.h"
-#include "net/log.h"
+#include "persist/log.h"
 #include "net/server_door.h"
 #include "net/server_files.h"
 
@@ -351,7 +351,7 @@ help(FILE *file)
                         "Runs the server until SIGTERM or SIGINT. Prints one line when it answers:\n"
                         "    ready http=ADDR:PORT resp=ADDR:PORT shards=N data=DIR\n"
                         "--check reads the settings, says what is wrong with them, and ends: 0 or 2.\n\n");
-    settings_help(file);
+    settings_help(file, SETTINGS_OF_SERVER);
 }
 
 int

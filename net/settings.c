@@ -168,6 +168,57 @@ static const struct setting settings_table[] = {
      2592000, AT(key_seconds), SETTING_COUNT, false},
     {"core.expire_batch", NULL, "1024", NULL, "holds expired in one step of the loop at most", 1, 1 << 20,
      AT(expire_batch), SETTING_COUNT, false},
+
+    {"persist.postgres", "pg", "", NULL,
+     "PostgreSQL: postgresql://USER@HOST:PORT/DATABASE or key=value; what it does not say comes from "
+     "PGHOST, "
+     "PGPASSFILE and so on; no password in it",
+     0, 0, AT(persist_postgres), SETTING_TEXT, false},
+    {"persist.http", NULL, "127.0.0.1:7782", NULL,
+     "ADDR:PORT of the persister's /metrics and /healthz; off: none; port 0: any free one", 0, 0,
+     AT(persist_http), SETTING_ADDRESS, false},
+    {"persist.batch_records", NULL, "16384", NULL, "records in one transaction, about", 1, 1 << 20,
+     AT(persist_batch_records), SETTING_COUNT, false},
+    {"persist.copy_rows", NULL, "256", NULL,
+     "so many new rows in a transaction, or more, go by COPY, fewer by INSERT", 1, 1 << 30,
+     AT(persist_copy_rows), SETTING_COUNT, false},
+    {"persist.cache_bytes", NULL, "64MiB", NULL,
+     "live holds that are remembered; beyond: the oldest are read again from PostgreSQL", MIB, 64 * GIB,
+     AT(persist_cache_bytes), SETTING_BYTES, false},
+    {"persist.wait_seconds", NULL, "60", NULL, "PostgreSQL is taken for gone when it is silent for so long",
+     1, 3600, AT(persist_wait_seconds), SETTING_COUNT, false},
+    {"persist.backoff_seconds_max", NULL, "30", NULL,
+     "while PostgreSQL is away it is tried again after 0.1 s, then twice that, up to so long", 1, 3600,
+     AT(persist_backoff_seconds_max), SETTING_COUNT, false},
+    {"persist.log_rows", NULL, "sample", "none sample all",
+     "results whose request had an X-Request-ID are logged: none of them, at most 20 a second, all", 0, 0,
+     AT(persist_log_rows), SETTING_CHOICE, false},
+    {"persist.relay", "relay", "builtin", "builtin debezium off",
+     "who takes the outbox to Kafka: this process, Debezium, nobody", 0, 0, AT(persist_relay),
+     SETTING_CHOICE, false},
+    {"persist.kafka", "kafka", "", NULL, "HOST:PORT,... of Kafka; without: the outbox stays in PostgreSQL",
+     0, 0, AT(persist_kafka), SETTING_TEXT, false},
+    {"persist.kafka_prefix", NULL, "holdfast.", NULL, "topics are named so, and hold, token, event", 0, 0,
+     AT(persist_kafka_prefix), SETTING_TEXT, false},
+    {"persist.kafka_create_topics", NULL, "yes", "yes no", "topics that are missing are made", 0, 0,
+     AT(persist_kafka_create_topics), SETTING_CHOICE, false},
+    {"persist.kafka_partitions", NULL, "6", NULL, "of a topic that is made", 1, 10000,
+     AT(persist_kafka_partitions), SETTING_COUNT, false},
+    {"persist.kafka_replication", NULL, "0", NULL,
+     "copies of a topic that is made; 0: as the brokers have it", 0, 100, AT(persist_kafka_replication),
+     SETTING_COUNT, false},
+    {"persist.kafka_cluster", NULL, "", NULL,
+     "the id of the cluster to deliver to from now on; without: the one that was delivered to before", 0, 0,
+     AT(persist_kafka_cluster), SETTING_TEXT, false},
+    {"persist.kafka_config", NULL, "", NULL,
+     "file of further settings of librdkafka, key=value (SASL, TLS)", 0, 0, AT(persist_kafka_config),
+     SETTING_TEXT, false},
+    {"persist.outbox_keep_seconds", NULL, "86400", NULL, "delivered rows stay in the outbox for so long", 0,
+     2592000, AT(persist_outbox_keep_seconds), SETTING_COUNT, false},
+    {"persist.relay_rows_max", NULL, "65536", NULL, "rows on their way to Kafka; beyond: no more are read",
+     1, 1 << 24, AT(persist_relay_rows_max), SETTING_COUNT, false},
+    {"persist.relay_bytes_max", NULL, "64MiB", NULL, "bytes on their way to Kafka; likewise", MIB, 64 * GIB,
+     AT(persist_relay_bytes_max), SETTING_BYTES, false},
 };
 
 #define SETTINGS_COUNT    (sizeof settings_table / sizeof settings_table[0])
@@ -409,7 +460,8 @@ static bool
 environment_name(const char *variable, char *ret_name, const char **ret_value)
 {
     static const char prefix[] = "HOLDFAST_";
-    static const char *const sections[] = {"server", "journal", "net", "core", "auth", "rate", "queue"};
+    static const char *const sections[] = {"server", "journal", "net",   "core",
+                                           "auth",   "rate",    "queue", "persist"};
     if (strncmp(variable, prefix, sizeof prefix - 1) != 0)
         return false;
     const char *from = variable + sizeof prefix - 1;
@@ -577,14 +629,24 @@ settings_read(int argc, char *const argv[], char *const environment[], struct se
     return true;
 }
 
+static unsigned
+setting_of(const struct setting *setting)
+{
+    if (strcmp(setting->name, "server.data") == 0)
+        return SETTINGS_OF_SERVER | SETTINGS_OF_PERSISTER;
+    return strncmp(setting->name, "persist.", 8) == 0 ? SETTINGS_OF_PERSISTER : SETTINGS_OF_SERVER;
+}
+
 void
-settings_help(FILE *file)
+settings_help(FILE *file, enum settings_of of)
 {
     fprintf(file, "Settings (also in the environment, HOLDFAST_SECTION_KEY, or as key = value under "
                   "[section] in the\n"
                   "file of --config FILE; the nearer to the command line, the stronger):\n\n");
     for (size_t i = 0; i < SETTINGS_COUNT; i++) {
         const struct setting *setting = &settings_table[i];
+        if ((setting_of(setting) & of) == 0)
+            continue;
         char names[2 * NAME_SIZE_LIMIT];
         (void)snprintf(names, sizeof names, "--%s%s%s", setting->name,
                        setting->short_name != NULL ? ", --" : "",

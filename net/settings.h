@@ -56,6 +56,26 @@ struct settings {
     uint64_t rate_buckets;
     char pass_secret_file[SETTING_TEXT_SIZE_MAX];     /* empty: pass.secret in the data directory */
     char pass_secret_file_old[SETTING_TEXT_SIZE_MAX]; /* empty: none */
+    /* holdfast persist */
+    char persist_postgres[SETTING_TEXT_SIZE_MAX]; /* empty: none given */
+    char persist_http[SETTING_TEXT_SIZE_MAX];
+    uint64_t persist_batch_records;
+    uint64_t persist_copy_rows;
+    uint64_t persist_cache_bytes;
+    uint64_t persist_wait_seconds;
+    uint64_t persist_backoff_seconds_max;
+    char persist_log_rows[SETTING_TEXT_SIZE_MAX];
+    char persist_relay[SETTING_TEXT_SIZE_MAX];
+    char persist_kafka[SETTING_TEXT_SIZE_MAX]; /* empty: none */
+    char persist_kafka_prefix[SETTING_TEXT_SIZE_MAX];
+    char persist_kafka_create_topics[SETTING_TEXT_SIZE_MAX];
+    uint64_t persist_kafka_partitions;
+    uint64_t persist_kafka_replication;
+    char persist_kafka_cluster[SETTING_TEXT_SIZE_MAX]; /* empty: the one that is there at first */
+    char persist_kafka_config[SETTING_TEXT_SIZE_MAX];  /* empty: none */
+    uint64_t persist_outbox_keep_seconds;
+    uint64_t persist_relay_rows_max;
+    uint64_t persist_relay_bytes_max;
 };
 
 struct settings_error {
@@ -70,8 +90,14 @@ struct settings_error {
 bool settings_read(int argc, char *const argv[], char *const environment[], struct settings *ret_settings,
                    struct settings_error *ret_error);
 
-/* Every setting with its default, short name and meaning. */
-void settings_help(FILE *file);
+/* Who reads a setting. */
+enum settings_of {
+    SETTINGS_OF_SERVER = 1 << 0,
+    SETTINGS_OF_PERSISTER = 1 << 1,
+};
+
+/* Those that this one reads, each with its default, short name and meaning. */
+void settings_help(FILE *file, enum settings_of of);
 
 /* An address of a listener. */
 struct listen_address {

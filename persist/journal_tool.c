@@ -410,6 +410,34 @@ read_mark(const char *path, uint64_t *ret_route_seed)
     return count == 2 && format == 1 ? 0 : -EINVAL;
 }
 
+int
+data_folder_open(const char *path, struct data_folder *ret_folder, char *ret_cause, size_t cause_size)
+{
+    struct data_folder folder = {.path = path};
+    char name[4096];
+    int result = read_mark(path, &folder.route_seed);
+    if (result != 0) {
+        (void)snprintf(ret_cause, cause_size,
+                       "'%s' is not a data directory of this version: its file 'holdfast': %s", path,
+                       strerror(-result)); /* cut where too long */
+        return result;
+    }
+    (void)snprintf(name, sizeof name, "%s/journal", path); /* fits: the mark's name did */
+    result = disk_files_open(name, 1, &folder.disk);
+    if (result != 0)
+        (void)snprintf(ret_cause, cause_size, "could not open '%s': %s", name,
+                       strerror(-result)); /* likewise */
+    else
+        *ret_folder = folder;
+    return result;
+}
+
+void
+data_folder_close(struct data_folder *folder)
+{
+    disk_files_close(&folder->disk);
+}
+
 static int
 usage(FILE *file)
 {
@@ -437,24 +465,14 @@ journal_main(int argc, char **argv)
     for (size_t i = 0; i < sizeof jobs / sizeof jobs[0]; i++) {
         if (strcmp(argv[1], jobs[i].name) != 0)
             continue;
-        struct data_folder folder = {.path = argv[2]};
-        char name[4096];
-        int result = read_mark(argv[2], &folder.route_seed);
-        if (result != 0) {
-            (void)fprintf(
-                stderr,
-                "holdfast journal: '%s' is not a data directory of this version: its file 'holdfast': %s\n",
-                argv[2], strerror(-result));
-            return 1;
-        }
-        (void)snprintf(name, sizeof name, "%s/journal", argv[2]); /* fits: the mark's name did */
-        result = disk_files_open(name, 1, &folder.disk);
-        if (result != 0) {
-            (void)fprintf(stderr, "holdfast journal: could not open '%s': %s\n", name, strerror(-result));
+        struct data_folder folder;
+        char cause[4200];
+        if (data_folder_open(argv[2], &folder, cause, sizeof cause) != 0) {
+            (void)fprintf(stderr, "holdfast journal: %s\n", cause);
             return 1;
         }
         int code = jobs[i].run(&folder);
-        disk_files_close(&folder.disk);
+        data_folder_close(&folder);
         return code;
     }
     (void)fprintf(stderr, "holdfast journal: unknown command '%s'\n\n", argv[1]);

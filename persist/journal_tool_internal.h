@@ -40,6 +40,10 @@ struct data_folder {
     uint64_t route_seed;
 };
 
+/* For reading alone; path stays the caller's. 0, or negative errno with the cause in words. */
+int data_folder_open(const char *path, struct data_folder *ret_folder, char *ret_cause, size_t cause_size);
+void data_folder_close(struct data_folder *folder);
+
 /* 0 or negative errno; freed by picture_done(). */
 int picture_take(const struct data_folder *folder, struct picture *ret_picture);
 void picture_done(struct picture *picture);

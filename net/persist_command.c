@@ -1,0 +1,134 @@
+/*
+ * persist_command.c - `holdfast persist`: carries what the server did to PostgreSQL, and on to Kafka.
+ *
+ * Here are its settings, its signals and its listener; what it does is in persist/persister.c.
+ */
+#include "net/persist_command.h"
+
+#include "net/persist_status.h"
+#include "persist/log.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static atomic_bool stop; /* set by the handler alone */
+static_assert(ATOMIC_BOOL_LOCK_FREE == 2, "a signal handler may set it");
+
+static void
+stop_asked(int signal)
+{
+    (void)signal;
+    atomic_store_explicit(&stop, true, memory_order_release);
+}
+
+static void
+help(FILE *file)
+{
+    (void)fprintf(
+        file,
+        "usage: holdfast persist --data DIR --pg URI [--config FILE] [--section.key VALUE]...\n"
+        "       holdfast persist --migrate --pg URI\n\n"
+        "Follows the journals of the data directory DIR and carries each result to PostgreSQL, in order,\n"
+        "once; from there to Kafka (--kafka). The server may run, stop and start meanwhile. Prints one\n"
+        "line when it has begun:\n"
+        "    ready http=ADDR:PORT data=DIR\n"
+        "--migrate brings the database's schema up to date, and ends.\n\n");
+    settings_help(file, SETTINGS_OF_PERSISTER);
+}
+
+static void
+fill(const struct settings *settings, struct persister_settings *ret_settings)
+{
+    *ret_settings = (struct persister_settings){
+        .data = settings->data,
+        .postgres = settings->persist_postgres,
+        .batch_records = (uint32_t)settings->persist_batch_records,
+        .copy_rows = (uint32_t)settings->persist_copy_rows,
+        .cache_bytes = settings->persist_cache_bytes,
+        .wait_ms = (uint32_t)settings->persist_wait_seconds * 1000,
+        .backoff_ms_max = (uint32_t)settings->persist_backoff_seconds_max * 1000,
+        .log_rows_per_second = strcmp(settings->persist_log_rows, "all") == 0      ? UINT32_MAX
+                               : strcmp(settings->persist_log_rows, "sample") == 0 ? PERSISTER_LOG_SAMPLE
+                                                                                   : 0,
+        .stop = &stop,
+    };
+}
+
+static int
+carry(const struct settings *settings)
+{
+    struct persister_settings persister_settings;
+    struct persister *persister;
+    struct persist_status *status = NULL;
+    struct listen_address address;
+    char listening[64] = "off";
+    fill(settings, &persister_settings);
+    if (!persister_open(&persister, &persister_settings))
+        return 1;
+    bool good = listen_address_parse(settings->persist_http, &address); /* was checked */
+    if (good && !address.off) {
+        int result = persist_status_open(&status, persister, &address);
+        if (result != 0)
+            log_error("could not listen at persist.http, '%s': %s: choose another with --persist.http "
+                      "ADDR:PORT, or "
+                      "off",
+                      settings->persist_http, strerror(-result));
+        good = result == 0;
+        if (good)
+            listen_address_text(&address, listening);
+    }
+    if (good) {
+        (void)printf("ready http=%s data=%s\n", listening, settings->data);
+        (void)fflush(stdout); /* whoever waits for it will see */
+        persister_run(persister);
+        log_info("stopped");
+    }
+    persist_status_close(status);
+    persister_close(persister);
+    return good ? 0 : 1;
+}
+
+int
+persist_main(int argc, char **argv)
+{
+    static struct settings settings;
+    struct settings_error error;
+    bool migrate_only = false;
+    int count = 0;
+    log_open();
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0) {
+            help(stdout);
+            return 0;
+        }
+        if (strcmp(argv[i], "--migrate") == 0)
+            migrate_only = true;
+        else
+            argv[count++] = argv[i];
+    }
+    if (!settings_read(count, argv, environ, &settings, &error)) {
+        (void)fprintf(stderr, "holdfast persist: %s\n", error.text);
+        return 2;
+    }
+    const char *wrong = settings.persist_postgres[0] == '\0' ? "which PostgreSQL? give --pg URI"
+                                                             : pg_uri_wrong(settings.persist_postgres);
+    if (wrong != NULL) {
+        /* its text is not repeated: there may be a password in it */
+        (void)fprintf(stderr, "holdfast persist: persist.postgres: %s\n", wrong);
+        return 2;
+    }
+    struct sigaction action = {.sa_handler = stop_asked};
+    (void)sigaction(SIGTERM, &action, NULL); /* cannot fail with these arguments, nor the next two */
+    (void)sigaction(SIGINT, &action, NULL);
+    (void)signal(SIGPIPE, SIG_IGN);
+    if (migrate_only) {
+        struct persister_settings persister_settings;
+        fill(&settings, &persister_settings);
+        return persister_migrate(&persister_settings) ? 0 : 1;
+    }
+    return carry(&settings);
+}
