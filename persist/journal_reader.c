@@ -21,6 +21,8 @@
 #include <string.h>
 
 #define WINDOW_BYTES (4u * 1024u * 1024u)
+#define WINDOW_BYTES_FOLLOW                                                                                \
+    (16u * 1024u) /* at the end of a journal that is followed; doubled as it is used up */
 
 struct journal_reader {
     /* configuration */
@@ -28,6 +30,7 @@ struct journal_reader {
     uint64_t route_seed;
     bool part;
     uint64_t generation;
+    bool follow;
     /* state */
     struct journal_position position; /* of the next batch */
     int file;                         /* open, or -1 */
@@ -35,6 +38,7 @@ struct journal_reader {
     bool last; /* of a part: the batch with BATCH_LAST has been taken */
     char name[FILE_NAME_SIZE];
     uint8_t *window;
+    size_t window_wanted; /* so much is read at a time */
     size_t window_capacity;
     uint64_t window_offset; /* in the file */
     size_t window_size;
@@ -55,6 +59,7 @@ reader_open(struct journal_reader **ret_reader, const struct disk *disk, uint64_
         return -ENOMEM;
     reader->disk = *disk;
     reader->route_seed = route_seed;
+    reader->window_wanted = WINDOW_BYTES;
     reader->file = -1;
     *ret_reader = reader;
     return 0;
@@ -135,7 +140,7 @@ window_load(struct journal_reader *reader, uint64_t offset, size_t size, bool an
     uint64_t end = reader->window_offset + reader->window_size;
     if (!anew && reader->window_size > 0 && offset >= reader->window_offset && offset + size <= end)
         return 0;
-    size_t wanted = size < WINDOW_BYTES ? WINDOW_BYTES : size;
+    size_t wanted = size < reader->window_wanted ? reader->window_wanted : size;
     if (wanted > left)
         wanted = (size_t)left;
     if (wanted > reader->window_capacity) {
@@ -387,6 +392,31 @@ file_at(struct journal_reader *reader)
     return open_file(reader);
 }
 
+/* Following: the window is small where little was new, and grows where much is. */
+static enum journal_read
+load_anew(struct journal_reader *reader, const char **ret_wrong)
+{
+    enum journal_read result = load(reader, true, ret_wrong);
+    if (result != READ_BATCH)
+        reader->window_wanted = WINDOW_BYTES_FOLLOW;
+    else if (reader->window_wanted < WINDOW_BYTES)
+        reader->window_wanted *= 2;
+    return result;
+}
+
+void
+journal_reader_follow(struct journal_reader *reader)
+{
+    reader->follow = true;
+    reader->window_wanted = WINDOW_BYTES_FOLLOW;
+}
+
+int
+journal_reader_sync(struct journal_reader *reader)
+{
+    return reader->file < 0 ? 0 : reader->disk.sync(reader->disk.context, reader->file);
+}
+
 enum journal_read
 journal_reader_next(struct journal_reader *reader, const struct batch_header **ret_batch)
 {
@@ -400,7 +430,11 @@ journal_reader_next(struct journal_reader *reader, const struct batch_header **r
         return READ_END;
     }
     result = load(reader, false, &wrong);
-    if (result == READ_END) {
+    if (result == READ_END && reader->follow) {
+        result = load_anew(reader, &wrong);
+        if (result == READ_END && wrong != NULL)
+            return fault(reader, READ_DAMAGED, reader->position.offset, 0, wrong);
+    } else if (result == READ_END) {
         /* Read anew before anything is said: a writer may have been at it. */
         enum journal_read judged = judge(reader, wrong);
         if (judged == READ_END || judged == READ_FAILED)

@@ -41,6 +41,12 @@ void journal_reader_close(struct journal_reader *reader);
 
 /* The next batch: header and records behind each other, 8-aligned, valid until the next call. */
 enum journal_read journal_reader_next(struct journal_reader *reader, const struct batch_header **ret_batch);
+/* For who follows a journal that is being written, often, and is not its judge: reads little where little
+ * is new, and says READ_END for whatever is no whole next batch, torn or not: more may come. READ_DAMAGED
+ * only where a whole batch is there that cannot be the next one, or the file is missing. */
+void journal_reader_follow(struct journal_reader *reader);
+/* Makes durable what has been read of the file of the last batch, whoever wrote it. 0 or negative errno. */
+int journal_reader_sync(struct journal_reader *reader);
 /* The records of a batch. */
 const uint8_t *batch_records(const struct batch_header *batch);
 

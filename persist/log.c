@@ -126,6 +126,15 @@ log_info_of(const struct log_cause *cause, const char *format, ...)
 }
 
 void
+log_warning_of(const struct log_cause *cause, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    log_line("warning", cause, format, arguments);
+    va_end(arguments);
+}
+
+void
 log_error_of(const struct log_cause *cause, const char *format, ...)
 {
     va_list arguments;

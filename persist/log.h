@@ -19,6 +19,8 @@ struct log_cause {
 };
 void log_info_of(const struct log_cause *cause, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+void log_warning_of(const struct log_cause *cause, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 void log_error_of(const struct log_cause *cause, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

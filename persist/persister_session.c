@@ -85,7 +85,7 @@ static const struct pg_statement select_holder = {
               " FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid"
               " WHERE l.locktype = 'advisory' AND l.granted AND l.classid = " LOCK_HIGH
               " AND l.objid = " LOCK_LOW " AND l.objsubid = 2 AND l.database = (SELECT oid FROM "
-                                         "pg_database WHERE datname = current_database())"};
+              "pg_database WHERE datname = current_database())"};
 
 static bool
 tell_holder(struct pg *pg, struct pg_error *ret_error)

@@ -25,6 +25,7 @@ CREATE TABLE holdfast.hold (
 CREATE TABLE holdfast.hold_seat (
     version bigint NOT NULL,
     hold_id uuid NOT NULL,
+    place int NOT NULL,         -- from 0: the order in which the hold shows its units
     event_id text COLLATE "C" NOT NULL,
     seat text COLLATE "C" NOT NULL,
     PRIMARY KEY (hold_id, seat)
@@ -33,6 +34,7 @@ CREATE TABLE holdfast.hold_seat (
 CREATE TABLE holdfast.hold_pool (
     quantity bigint NOT NULL,
     hold_id uuid NOT NULL,
+    place int NOT NULL,
     event_id text COLLATE "C" NOT NULL,
     pool text COLLATE "C" NOT NULL,
     PRIMARY KEY (hold_id, pool)
