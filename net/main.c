@@ -28,6 +28,7 @@ struct subcommand {
 static const struct subcommand subcommands[] = {
     {"serve", "run the server", serve_main},
     {"persist", "carry what the server did to PostgreSQL, and on to Kafka", persist_main},
+    {"verify", "compare PostgreSQL with the journals, row by row", verify_main},
     {"keys", "make, list and take away API keys", keys_main},
     {"load", "put load on a server, and audit what it answered", load_main},
     {"journal", "verify, dump or count what a data directory holds", journal_main},

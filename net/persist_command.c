@@ -7,6 +7,7 @@
 
 #include "net/persist_status.h"
 #include "persist/log.h"
+#include "persist/verify.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -131,4 +132,38 @@ persist_main(int argc, char **argv)
         return persister_migrate(&persister_settings) ? 0 : 1;
     }
     return carry(&settings);
+}
+
+int
+verify_main(int argc, char **argv)
+{
+    static struct settings settings;
+    struct settings_error error;
+    if (argc == 2 && strcmp(argv[1], "--help") == 0) {
+        (void)printf("usage: holdfast verify --data DIR --pg URI\n\n"
+                     "Replays the journals of the data directory DIR up to where PostgreSQL is, and "
+                     "compares every row.\n"
+                     "Prints the first ten differences and how many there are in each table. Nothing is "
+                     "changed; server\n"
+                     "and persister may run. Exit code 0: no difference, 1: some, or it could not be told, "
+                     "2: usage.\n");
+        return 0;
+    }
+    if (!settings_read(argc - 1, argv + 1, environ, &settings, &error)) {
+        (void)fprintf(stderr, "holdfast verify: %s\n", error.text);
+        return 2;
+    }
+    const char *wrong = settings.persist_postgres[0] == '\0' ? "which PostgreSQL? give --pg URI"
+                                                             : pg_uri_wrong(settings.persist_postgres);
+    if (wrong != NULL) {
+        (void)fprintf(stderr, "holdfast verify: persist.postgres: %s\n", wrong);
+        return 2;
+    }
+    const struct pg_settings pg_settings = {
+        .uri = settings.persist_postgres,
+        .application = "holdfast verify",
+        .connect_seconds = 10,
+        .wait_ms = (uint32_t)settings.persist_wait_seconds * 1000,
+    };
+    return verify(settings.data, &pg_settings);
 }

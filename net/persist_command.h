@@ -4,5 +4,6 @@
 #define HOLDFAST_PERSIST_COMMAND_H
 
 int persist_main(int argc, char **argv);
+int verify_main(int argc, char **argv);
 
 #endif

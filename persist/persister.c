@@ -39,7 +39,7 @@
 
 #define CONNECT_SECONDS 10
 #define CAUSE_SIZE      4200
-#define REFUSAL_SIZE      1536
+#define REFUSAL_SIZE    1536
 #define BACKOFF_MS_MIN  100
 #define IDLE_MS_MIN     1
 #define IDLE_MS_MAX     16

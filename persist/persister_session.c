@@ -191,22 +191,15 @@ read_cursor(struct pg *pg, struct persister_place *place, struct pg_error *ret_e
 }
 
 bool
-session_place(struct pg *pg, uint64_t route_seed, struct persister_place *ret_place,
-              struct pg_error *ret_error)
+session_look(struct pg *pg, uint64_t route_seed, struct persister_place *ret_place,
+             struct pg_error *ret_error)
 {
     struct pg_rows *rows;
     struct persister_place place = {0};
     char ours[17], theirs[17];
     (void)snprintf(ours, sizeof ours, "%016" PRIx64, route_seed); /* fits */
-    const struct pg_value value = {ours, 16};
     if (!pg_query(pg, &select_persister, 0, NULL, &rows, ret_error))
         return false;
-    if (pg_rows_count(rows) == 1 && pg_rows_value(rows, 0, 1).data == NULL) {
-        pg_rows_free(rows);
-        if (!pg_query(pg, &claim, 1, &value, NULL, ret_error) ||
-            !pg_query(pg, &select_persister, 0, NULL, &rows, ret_error))
-            return false;
-    }
     bool good = pg_rows_count(rows) == 1;
     if (good) {
         place.step = (uint64_t)pg_get_int64(pg_rows_value(rows, 0, 0));
@@ -230,4 +223,15 @@ session_place(struct pg *pg, uint64_t route_seed, struct persister_place *ret_pl
         return false;
     *ret_place = place;
     return true;
+}
+
+bool
+session_place(struct pg *pg, uint64_t route_seed, struct persister_place *ret_place,
+              struct pg_error *ret_error)
+{
+    char ours[17];
+    (void)snprintf(ours, sizeof ours, "%016" PRIx64, route_seed); /* fits */
+    const struct pg_value value = {ours, 16};
+    return pg_query(pg, &claim, 1, &value, NULL, ret_error) &&
+           session_look(pg, route_seed, ret_place, ret_error);
 }

@@ -30,4 +30,8 @@ bool session_open(const struct pg_settings *settings, bool first, struct pg **re
 bool session_place(struct pg *pg, uint64_t route_seed, struct persister_place *ret_place,
                    struct pg_error *ret_error);
 
+/* The same without a claim: for who only looks. */
+bool session_look(struct pg *pg, uint64_t route_seed, struct persister_place *ret_place,
+                  struct pg_error *ret_error);
+
 #endif

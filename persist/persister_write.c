@@ -289,16 +289,6 @@ put_traceparent(struct pg_bytes *bytes, const struct trace *trace)
     pg_put_text(bytes, (struct bytes){text, (uint32_t)(at - text)});
 }
 
-/* The time in a UUIDv7. */
-static uint64_t
-uuid_time_ms(const struct uuid *id)
-{
-    uint64_t ms = 0;
-    for (int i = 0; i < 6; i++)
-        ms = ms << 8 | id->byte[i];
-    return ms;
-}
-
 static void
 put_hold_units(struct writer *writer, const struct known_hold *hold)
 {
