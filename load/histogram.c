@@ -25,10 +25,10 @@ bucket_of(uint64_t value)
     return (shift << HISTOGRAM_LINEAR_BITS) + (uint32_t)(value >> shift);
 }
 
-/* The greatest value that falls into a bucket. */
-static uint64_t
-bucket_top(uint32_t bucket)
+uint64_t
+histogram_bucket_top(uint32_t bucket)
 {
+    assert(bucket < HISTOGRAM_BUCKETS);
     uint32_t group = bucket >> HISTOGRAM_LINEAR_BITS;
     if (group <= 1)
         return bucket;
@@ -44,6 +44,7 @@ histogram_add(struct histogram *histogram, uint64_t value)
     assert(bucket < HISTOGRAM_BUCKETS);
     histogram->bucket[bucket]++;
     histogram->count++;
+    histogram->sum += value;
     if (value > histogram->max)
         histogram->max = value;
 }
@@ -54,6 +55,7 @@ histogram_merge(struct histogram *into, const struct histogram *from)
     for (uint32_t i = 0; i < HISTOGRAM_BUCKETS; i++)
         into->bucket[i] += from->bucket[i];
     into->count += from->count;
+    into->sum += from->sum;
     if (from->max > into->max)
         into->max = from->max;
 }
@@ -69,7 +71,7 @@ histogram_at(const struct histogram *histogram, double share)
     for (uint32_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
         seen += histogram->bucket[i];
         if (seen >= wanted && seen > 0) {
-            uint64_t top = i == HISTOGRAM_BUCKETS - 1 ? histogram->max : bucket_top(i);
+            uint64_t top = i == HISTOGRAM_BUCKETS - 1 ? histogram->max : histogram_bucket_top(i);
             return top < histogram->max ? top : histogram->max;
         }
     }

@@ -15,6 +15,7 @@
 struct histogram {
     uint64_t count;
     uint64_t max;
+    uint64_t sum;
     uint64_t bucket[HISTOGRAM_BUCKETS];
 };
 
@@ -24,5 +25,8 @@ void histogram_merge(struct histogram *into, const struct histogram *from);
 /* The least upper bound of a bucket below or in which `share` (0 to 1) of the values lie, but at most the
  * greatest value seen; 0 where there are none. */
 uint64_t histogram_at(const struct histogram *histogram, double share);
+
+/* The greatest value that falls into a bucket. */
+uint64_t histogram_bucket_top(uint32_t bucket);
 
 #endif

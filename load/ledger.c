@@ -134,6 +134,18 @@ pool_oversold(struct change *changes, uint64_t count, uint32_t stock)
     return most > (int64_t)stock ? (uint64_t)(most - (int64_t)stock) : 0;
 }
 
+/* When a grant certainly no longer lives, less what proves nothing. */
+static uint64_t
+grant_end_ms(const struct grant *grant)
+{
+    if (grant->state == GRANT_CONFIRMED)
+        return UINT64_MAX;
+    bool given_back = grant->state == GRANT_RELEASED || grant->state == GRANT_LEAVING;
+    uint64_t end_ms =
+        given_back && grant->ended_ms < grant->deadline_ms ? grant->ended_ms : grant->deadline_ms;
+    return end_ms > SHARD_CLOCKS_MS ? end_ms - SHARD_CLOCKS_MS : 0;
+}
+
 uint64_t
 ledger_oversold(const struct ledger *ledger, uint32_t stock, uint32_t hold_seconds)
 {
@@ -151,17 +163,19 @@ ledger_oversold(const struct ledger *ledger, uint32_t stock, uint32_t hold_secon
         const struct grant *grant = &ledger->grants[i];
         uint64_t life_ms = (uint64_t)hold_seconds * 1000;
         uint64_t start_ms = grant->deadline_ms > life_ms ? grant->deadline_ms - life_ms : 0;
-        uint64_t end_ms =
-            grant->state == GRANT_CONFIRMED ? UINT64_MAX : grant->deadline_ms - SHARD_CLOCKS_MS;
-        changes[change_count++] = (struct change){start_ms, grant->units};
-        changes[change_count++] = (struct change){end_ms, -(int64_t)grant->units};
+        uint64_t end_ms = grant_end_ms(grant);
         for (uint32_t j = 0; j < grant->seat_count; j++) {
             const struct granted_seat *seat = &ledger->seats[grant->seat_first + j];
             promises[promise_count++] = (struct promise){start_ms, end_ms, seat->seat, seat->version};
         }
+        if (grant->seat_count == 0 && end_ms > start_ms) {
+            changes[change_count++] = (struct change){start_ms, grant->units};
+            changes[change_count++] = (struct change){end_ms, -(int64_t)grant->units};
+        }
     }
-    uint64_t oversold =
-        stock == 0 ? seats_oversold(promises, promise_count) : pool_oversold(changes, change_count, stock);
+    uint64_t oversold = seats_oversold(promises, promise_count);
+    if (stock > 0)
+        oversold += pool_oversold(changes, change_count, stock);
     free(promises);
     free(changes);
     return oversold;

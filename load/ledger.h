@@ -9,12 +9,15 @@
 enum grant_state {
     GRANT_HELD,
     GRANT_CONFIRMED,
-    GRANT_UNSURE, /* a confirm was sent and its answer never came */
+    GRANT_UNSURE,   /* a confirm was sent and its answer never came */
+    GRANT_RELEASED, /* given back at ended_ms */
+    GRANT_LEAVING,  /* the same, and its answer never came */
 };
 
 struct grant {
     struct uuid hold;
     uint64_t deadline_ms;
+    uint64_t ended_ms; /* when the buyer asked to give it back, by our clock */
     uint32_t buyer;
     uint32_t seat_first; /* in the ledger's seats */
     uint16_t units;
@@ -44,10 +47,11 @@ void ledger_merge(struct ledger *into, const struct ledger *from);
 void ledger_done(struct ledger *ledger);
 
 /*
- * Units that were promised to more than one at the same time, by the answers alone: for a pool the greatest
- * sum of units of live holds above the stock; for seats (stock 0) the grants of a seat that came while an
- * earlier one still lived. A hold lives from its start (the deadline less hold_seconds: both by the
- * server's clock) to its deadline, a confirmed one for ever.
+ * Units that were promised to more than one at the same time, by the answers alone: of the grants without
+ * seats the greatest sum of units of live holds above the stock (0: there is none); of those with seats the
+ * grants of a seat that came while an earlier one still lived. A hold lives from its start (the deadline
+ * less hold_seconds: both by the server's clock) to its deadline or until its buyer gave it back, a
+ * confirmed one for ever.
  */
 uint64_t ledger_oversold(const struct ledger *ledger, uint32_t stock, uint32_t hold_seconds);
 

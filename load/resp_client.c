@@ -1,176 +1,31 @@
 /*
- * resp_client.c - a RESP connection that never blocks. The one file that touches hiredis.
+ * resp_client.c - RESP from the client's side: requests as arrays of strings, answers of RESP2 and RESP3.
  *
- * hiredis does the socket's buffers and the parsing. What it is kept from is making an object of every
- * value: its reader takes functions for that, and ours write one flat run of values and one of text, which
- * the next answer overwrites. A load generator at a million answers a second spends its time elsewhere
- * then.
+ * An answer is parsed once all of it is there, in one pass without recursion: how many values are still to
+ * come is a number that every array raises. Texts stay where they were read.
  *
- *     *4\r\n $2 id  :17  *1  $1 a         values:  ARRAY 3 | TEXT "id" | INTEGER 17 | ARRAY 1 | TEXT "a"
+ *     *4\r\n $2 id  :17  *1  $1 a         values:  ARRAY 4 | TEXT "id" | INTEGER 17 | ARRAY 1 | TEXT "a"
  *
- * See also: driver.c, which drives many of these by epoll, and audit.c, which waits for one answer after
- * another.
+ * Why not hiredis: Debian 12 has 0.14, whose reader knows no RESP3, and push messages are RESP3's
+ * (docs/decisions/0012).
+ *
+ * See also: net/resp.c for the other side.
  */
-#include "load/resp_client.h"
+#include "load/stream.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <hiredis/hiredis.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
-struct resp_client {
-    redisContext *redis;
-
-    /* the answer that is being parsed, or was last */
+struct resp {
+    struct client client;
+    struct stream stream;
     struct answer answer;
-    struct answer_value *values;
-    uint32_t values_room;
-    char *text;
-    uint32_t text_size;
-    uint32_t text_room;
+    struct answer_room room;
+    uint32_t greetings; /* answers still to come to what open() has said */
 };
 
-/* hiredis 1.0 made the number of elements a size_t. */
-#if HIREDIS_MAJOR >= 1
-typedef size_t element_count;
-#else
-typedef int element_count;
-#endif
-
-/* The value after the last; a first value (one without a parent) begins a new answer. */
-static struct answer_value *
-value_add(const redisReadTask *task, enum answer_kind kind)
-{
-    struct resp_client *client = task->privdata;
-    if (task->parent == NULL) {
-        client->answer.count = 0;
-        client->text_size = 0;
-    }
-    if (client->answer.count == client->values_room) {
-        uint32_t room = client->values_room * 2;
-        struct answer_value *values = realloc(client->values, room * sizeof *values);
-        if (values == NULL)
-            return NULL;
-        client->values = values;
-        client->values_room = room;
-    }
-    struct answer_value *value = &client->values[client->answer.count++];
-    *value = (struct answer_value){.kind = kind};
-    return value;
-}
-
-static void *
-create_text(const redisReadTask *task, char *data, size_t size)
-{
-    struct resp_client *client = task->privdata;
-    enum answer_kind kind = task->type == REDIS_REPLY_ERROR    ? ANSWER_ERROR
-                            : task->type == REDIS_REPLY_STATUS ? ANSWER_STATUS
-                                                               : ANSWER_TEXT;
-    struct answer_value *value = value_add(task, kind);
-    if (value == NULL)
-        return NULL;
-    if (size > client->text_room - client->text_size) {
-        size_t room = (client->text_size + size) * 2;
-        char *text = room <= UINT32_MAX ? realloc(client->text, room) : NULL;
-        if (text == NULL)
-            return NULL;
-        client->text = text;
-        client->text_room = (uint32_t)room;
-    }
-    memcpy(client->text + client->text_size, data, size);
-    value->text = client->text_size;
-    value->size = (uint32_t)size;
-    client->text_size += (uint32_t)size;
-    return client; /* anything but NULL: hiredis only hands it back */
-}
-
-static void *
-create_array(const redisReadTask *task, element_count elements)
-{
-    struct answer_value *value = value_add(task, ANSWER_ARRAY);
-    if (value == NULL)
-        return NULL;
-    value->size = (uint32_t)elements;
-    return task->privdata;
-}
-
-static void *
-create_integer(const redisReadTask *task, long long integer)
-{
-    struct answer_value *value = value_add(task, ANSWER_INTEGER);
-    if (value == NULL)
-        return NULL;
-    value->integer = integer;
-    return task->privdata;
-}
-
-static void *
-create_nil(const redisReadTask *task)
-{
-    return value_add(task, ANSWER_NIL) == NULL ? NULL : task->privdata;
-}
-
-static void
-free_nothing(void *object)
-{
-    (void)object; /* the values belong to the client */
-}
-
-static redisReplyObjectFunctions functions = {
-    .createString = create_text,
-    .createArray = create_array,
-    .createInteger = create_integer,
-    .createNil = create_nil,
-    .freeObject = free_nothing,
-};
-
-uint32_t
-answer_skip(const struct answer *answer, uint32_t index)
-{
-    uint64_t left = 1;
-    while (left > 0 && index < answer->count) {
-        left--;
-        if (answer->values[index].kind == ANSWER_ARRAY)
-            left += answer->values[index].size;
-        index++;
-    }
-    return index;
-}
-
-uint32_t
-answer_find(const struct answer *answer, uint32_t array, const char *name)
-{
-    if (array >= answer->count || answer->values[array].kind != ANSWER_ARRAY)
-        return 0;
-    struct bytes wanted = {name, (uint32_t)strlen(name)};
-    uint32_t index = array + 1;
-    for (uint32_t pair = 0; pair < answer->values[array].size / 2; pair++) {
-        if (index + 1 >= answer->count || answer->values[index].kind == ANSWER_ARRAY)
-            return 0;
-        if (bytes_equal(answer_text(answer, index), wanted))
-            return index + 1;
-        index = answer_skip(answer, index + 1);
-    }
-    return 0;
-}
-
-uint32_t
-digits_write(char *to, uint64_t number)
-{
-    char reversed[20];
-    uint32_t size = 0;
-    do {
-        reversed[size++] = (char)('0' + number % 10);
-        number /= 10;
-    } while (number != 0);
-    for (uint32_t i = 0; i < size; i++)
-        to[i] = reversed[size - 1 - i];
-    return size;
-}
+/* ---- requests ---- */
 
 static void
 request_head(struct request_text *request, char type, uint32_t number)
@@ -193,11 +48,8 @@ void
 request_word(struct request_text *request, struct bytes word)
 {
     request_head(request, '$', word.size);
-    assert(request->size + word.size + 2 <= REQUEST_SIZE_MAX);
-    memcpy(request->data + request->size, word.data, word.size);
-    request->size += word.size;
-    request->data[request->size++] = '\r';
-    request->data[request->size++] = '\n';
+    request_put(request, word);
+    request_put(request, (struct bytes){"\r\n", 2});
 }
 
 void
@@ -214,127 +66,282 @@ request_number(struct request_text *request, uint64_t number)
     request_word(request, (struct bytes){digits, size});
 }
 
-struct resp_client *
-resp_client_open(const char *address, uint16_t port, uint32_t seconds, char *ret_error)
+/* ---- answers ---- */
+
+enum parsed {
+    PARSED_BAD = -1,
+    PARSED_SHORT = 0, /* more has to come */
+    PARSED_WHOLE = 1,
+};
+
+/* A line from *at to the next CRLF, which must not be far. */
+#define LINE_SIZE_MAX 65536u
+
+static enum parsed
+line_take(const struct buffer *in, uint32_t *at, struct bytes *ret_line)
 {
-    struct resp_client *client = calloc(1, sizeof *client);
-    if (client == NULL) {
-        snprintf(ret_error, 160, "out of memory");
-        return NULL;
+    uint32_t left = in->end - *at;
+    const char *begin = in->data + *at;
+    const char *end = memchr(begin, '\r', left < LINE_SIZE_MAX ? left : LINE_SIZE_MAX);
+    if (end == NULL)
+        return left < LINE_SIZE_MAX ? PARSED_SHORT : PARSED_BAD;
+    uint32_t size = (uint32_t)(end - begin);
+    if (size + 1 == left)
+        return PARSED_SHORT;
+    if (end[1] != '\n')
+        return PARSED_BAD;
+    *ret_line = (struct bytes){begin, size};
+    *at += size + 2;
+    return PARSED_WHOLE;
+}
+
+static bool
+integer_read(struct bytes text, int64_t *ret_integer)
+{
+    bool minus = text.size > 0 && text.data[0] == '-';
+    uint64_t number = 0;
+    uint32_t i = minus;
+    if (text.size == i || text.size - i > 19)
+        return false;
+    for (; i < text.size; i++) {
+        if (text.data[i] < '0' || text.data[i] > '9')
+            return false;
+        number = number * 10 + (uint64_t)(text.data[i] - '0');
     }
-    client->values_room = 64;
-    client->text_room = 4096;
-    client->values = malloc(client->values_room * sizeof *client->values);
-    client->text = malloc(client->text_room);
-    client->redis = redisConnectWithTimeout(address, port, (struct timeval){.tv_sec = (time_t)seconds});
-    if (client->values == NULL || client->text == NULL || client->redis == NULL ||
-        client->redis->err != 0) {
-        snprintf(ret_error, 160, "%s", client->redis != NULL ? client->redis->errstr : "out of memory");
-        resp_client_free(client);
-        return NULL;
+    if (number > INT64_MAX)
+        return false;
+    *ret_integer = minus ? -(int64_t)number : (int64_t)number;
+    return true;
+}
+
+/* A text of so many bytes and its CRLF. */
+static enum parsed
+string_take(const struct buffer *in, uint32_t *at, int64_t size, struct answer_value *value)
+{
+    if (size > STREAM_BYTES_MAX)
+        return PARSED_BAD;
+    if (in->end - *at < (uint64_t)size + 2)
+        return PARSED_SHORT;
+    value->text = *at;
+    value->size = (uint32_t)size;
+    *at += (uint32_t)size + 2;
+    return in->data[*at - 2] == '\r' && in->data[*at - 1] == '\n' ? PARSED_WHOLE : PARSED_BAD;
+}
+
+static enum parsed
+line_value(struct resp *resp, struct bytes line, enum answer_kind kind)
+{
+    struct answer_value *value = answer_add(&resp->room, kind);
+    if (value == NULL)
+        return PARSED_BAD;
+    value->text = (uint32_t)(line.data + 1 - resp->stream.in.data);
+    value->size = line.size - 1;
+    return PARSED_WHOLE;
+}
+
+/* The value whose first line this is. *left grows by the values inside it. */
+static enum parsed
+value_take(struct resp *resp, struct bytes line, uint32_t *at, uint64_t *left)
+{
+    char type = line.size > 0 ? line.data[0] : '\0';
+    switch (type) {
+    case '+':
+        return line_value(resp, line, ANSWER_STATUS);
+    case '-':
+        return line_value(resp, line, ANSWER_ERROR);
+    case ',':
+    case '(':
+        return line_value(resp, line, ANSWER_TEXT);
+    case '_':
+        return answer_add(&resp->room, ANSWER_NIL) != NULL ? PARSED_WHOLE : PARSED_BAD;
+    case '#': {
+        struct answer_value *truth = answer_add(&resp->room, ANSWER_INTEGER);
+        if (truth == NULL || line.size != 2)
+            return PARSED_BAD;
+        truth->integer = line.data[1] == 't';
+        return PARSED_WHOLE;
     }
-    /* Connecting waits, what follows does not. */
-    int flags = fcntl(client->redis->fd, F_GETFL);
-    if (flags < 0 || fcntl(client->redis->fd, F_SETFL, flags | O_NONBLOCK) < 0) {
-        snprintf(ret_error, 160, "fcntl: %s", strerror(errno));
-        resp_client_free(client);
-        return NULL;
+    case ':':
+    case '$':
+    case '=':
+    case '!':
+    case '*':
+    case '~':
+    case '%':
+    case '>':
+        break;
+    default:
+        return PARSED_BAD;
     }
-    client->redis->flags &= ~REDIS_BLOCK;
-    client->redis->reader->fn = &functions;
-    client->redis->reader->privdata = client;
-    return client;
+    int64_t number;
+    if (!integer_read((struct bytes){line.data + 1, line.size - 1}, &number))
+        return PARSED_BAD;
+    bool nil = number == -1 && (type == '$' || type == '*');
+    if (type != ':' && number < 0 && !nil)
+        return PARSED_BAD;
+    bool string = type == '$' || type == '=' || type == '!';
+    struct answer_value *value = answer_add(&resp->room, nil           ? ANSWER_NIL
+                                                         : type == ':' ? ANSWER_INTEGER
+                                                         : type == '!' ? ANSWER_ERROR
+                                                         : string      ? ANSWER_TEXT
+                                                                       : ANSWER_ARRAY);
+    if (value == NULL)
+        return PARSED_BAD;
+    if (nil)
+        return PARSED_WHOLE;
+    if (type == ':') {
+        value->integer = number;
+        return PARSED_WHOLE;
+    }
+    if (string)
+        return string_take(&resp->stream.in, at, number, value);
+    if (number > ANSWER_VALUES_MAX / 2)
+        return PARSED_BAD;
+    value->size = (uint32_t)number * (type == '%' ? 2 : 1);
+    *left += value->size;
+    return PARSED_WHOLE;
 }
 
-void
-resp_client_free(struct resp_client *client)
+/* Any number of further lines, a value each, until none is missing. */
+static enum parsed
+answer_take(struct resp *resp, uint32_t *at)
 {
-    if (client == NULL)
-        return;
-    if (client->redis != NULL)
-        redisFree(client->redis);
-    free(client->values);
-    free(client->text);
-    free(client);
+    uint64_t left = 1;
+    resp->room.count = 0;
+    while (left > 0) {
+        struct bytes line;
+        enum parsed parsed = line_take(&resp->stream.in, at, &line);
+        if (parsed == PARSED_WHOLE)
+            parsed = value_take(resp, line, at, &left);
+        if (parsed != PARSED_WHOLE)
+            return parsed;
+        left--;
+    }
+    return PARSED_WHOLE;
 }
 
-int
-resp_client_fd(const struct resp_client *client)
+static int
+resp_next(struct client *client, const struct answer **ret_answer)
 {
-    return client->redis->fd;
-}
-
-const char *
-resp_client_error(const struct resp_client *client)
-{
-    return client->redis->errstr;
-}
-
-void
-resp_client_append(struct resp_client *client, const struct request_text *request)
-{
-    /* Its only failure is memory, which then fails the connection at the flush. */
-    if (redisAppendFormattedCommand(client->redis, request->data, request->size) != REDIS_OK)
-        client->redis->err = REDIS_ERR_OOM;
-}
-
-int
-resp_client_flush(struct resp_client *client)
-{
-    int done = 0;
-    if (client->redis->err != 0 || redisBufferWrite(client->redis, &done) != REDIS_OK)
-        return -1;
-    return done;
-}
-
-int
-resp_client_read(struct resp_client *client)
-{
-    return redisBufferRead(client->redis) == REDIS_OK ? 0 : -1;
-}
-
-int
-resp_client_next(struct resp_client *client, const struct answer **ret_answer)
-{
-    void *whole = NULL;
-    if (redisGetReplyFromReader(client->redis, &whole) != REDIS_OK)
-        return -1;
-    if (whole == NULL)
-        return 0;
-    client->answer.values = client->values;
-    client->answer.text = client->text;
-    *ret_answer = &client->answer;
+    struct resp *resp = (struct resp *)client;
+    struct buffer *in = &resp->stream.in;
+    for (;;) {
+        if (in->first == in->end)
+            return 0;
+        uint32_t at = in->first;
+        bool push = in->data[at] == '>';
+        enum parsed parsed = answer_take(resp, &at);
+        if (parsed == PARSED_BAD)
+            return stream_fail(&resp->stream, "what came is not RESP");
+        if (parsed == PARSED_SHORT)
+            return 0;
+        in->first = at;
+        resp->answer = (struct answer){resp->room.values, resp->room.count, in->data, push};
+        if (push || resp->greetings == 0)
+            break;
+        resp->greetings--;
+        if (resp->answer.values[0].kind == ANSWER_ERROR) {
+            char why[sizeof resp->stream.error];
+            struct bytes error = answer_text(&resp->answer, 0);
+            snprintf(why, sizeof why, "%.*s", (int)(error.size < 100 ? error.size : 100), error.data);
+            return stream_fail(&resp->stream, why);
+        }
+    }
+    *ret_answer = &resp->answer;
     return 1;
 }
 
-static int64_t
-monotonic_ms(void)
+/* ---- the connection ---- */
+
+static void
+resp_free(struct client *client)
 {
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now); /* this clock always exists */
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    struct resp *resp = (struct resp *)client;
+    stream_done(&resp->stream);
+    free(resp->room.values);
+    free(resp);
 }
 
-int
-resp_client_wait(struct resp_client *client, uint32_t seconds, const struct answer **ret_answer)
+/* What is said before all else; its answer is looked at by resp_next(). */
+static void
+greet(struct resp *resp, const struct client_place *place)
 {
-    int64_t end_ms = monotonic_ms() + (int64_t)seconds * 1000;
-    for (;;) {
-        int result = resp_client_next(client, ret_answer);
-        if (result != 0)
-            return result;
-        int written = resp_client_flush(client);
-        if (written < 0)
-            return -1;
-        int64_t left_ms = end_ms - monotonic_ms();
-        struct pollfd wait = {.fd = client->redis->fd,
-                              .events = (short)(written ? POLLIN : POLLIN | POLLOUT)};
-        int ready = left_ms > 0 ? poll(&wait, 1, (int)left_ms) : 0;
-        if (ready == 0) {
-            snprintf(client->redis->errstr, sizeof client->redis->errstr, "no answer within %u s", seconds);
-            return -1;
+    struct request_text request;
+    if (!place->push && place->key == NULL)
+        return;
+    if (place->push) {
+        request_begin(&request, place->key != NULL ? 5 : 2);
+        request_text(&request, "HELLO");
+        request_text(&request, "3");
+        if (place->key != NULL) {
+            request_text(&request, "AUTH");
+            request_text(&request, "default");
         }
-        if (ready > 0 && (wait.revents & ~POLLOUT) != 0 && resp_client_read(client) < 0)
-            return -1;
+    } else {
+        request_begin(&request, 2);
+        request_text(&request, "AUTH");
     }
+    if (place->key != NULL)
+        request_text(&request, place->key);
+    stream_append(&resp->stream, (struct bytes){request.data, request.size});
+    resp->greetings = 1;
 }
+
+static struct client *
+resp_open(const struct client_place *place, uint32_t seconds, char *ret_error)
+{
+    struct resp *resp = calloc(1, sizeof *resp);
+    if (resp == NULL) {
+        snprintf(ret_error, 160, "out of memory");
+        return NULL;
+    }
+    resp->client.kind = &resp_client;
+    if (!stream_open(&resp->stream, place, seconds, ret_error)) {
+        resp_free(&resp->client);
+        return NULL;
+    }
+    greet(resp, place);
+    return &resp->client;
+}
+
+static int
+resp_fd(const struct client *client)
+{
+    return ((const struct resp *)client)->stream.fd;
+}
+
+static const char *
+resp_error(const struct client *client)
+{
+    return ((const struct resp *)client)->stream.error;
+}
+
+static void
+resp_append(struct client *client, const struct request_text *request)
+{
+    stream_append(&((struct resp *)client)->stream, (struct bytes){request->data, request->size});
+}
+
+static int
+resp_flush(struct client *client)
+{
+    return stream_flush(&((struct resp *)client)->stream);
+}
+
+static int
+resp_read(struct client *client)
+{
+    return stream_read(&((struct resp *)client)->stream);
+}
+
+const struct client_kind resp_client = {
+    .name = "RESP",
+    .open = resp_open,
+    .free = resp_free,
+    .fd = resp_fd,
+    .error = resp_error,
+    .append = resp_append,
+    .flush = resp_flush,
+    .read = resp_read,
+    .next = resp_next,
+};

@@ -3,11 +3,14 @@
  * twice, the percentiles, the reading of seats and holds. That the whole finds a lie of a server is
  * tests/integration's.
  */
-#include "load/workload.h"
+#include "load/raw.h"
+#include "load/room.h"
+#include "load/sale.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -155,7 +158,7 @@ test_raw_placeholders(void **state)
     (void)state;
     char error[160];
     char *words[] = {(char *)"HOLD", (char *)"u{#}x", (char *)"{3-3}/{7-9}", (char *)""};
-    struct raw_command *command = raw_command_read(words, 4, error);
+    struct raw_command *command = raw_command_read(words, 4, false, error);
     assert_non_null(command);
     static struct request_text request;
     uint64_t random = 1;
@@ -171,19 +174,217 @@ test_raw_placeholders(void **state)
     assert_true(seen[0] && seen[1] && seen[2]);
     raw_command_free(command);
     char *wrong[] = {(char *)"{9-3}"};
-    assert_null(raw_command_read(wrong, 1, error));
+    assert_null(raw_command_read(wrong, 1, false, error));
     wrong[0] = (char *)"{x}";
-    assert_null(raw_command_read(wrong, 1, error));
+    assert_null(raw_command_read(wrong, 1, false, error));
+}
+
+static void
+test_raw_over_http(void **state)
+{
+    (void)state;
+    char error[160];
+    char *words[] = {(char *)"POST", (char *)"/v1/{#}", (char *)"{\"user\":\"u{3-3}\",\"pools\":[{}]}"};
+    struct raw_command *command = raw_command_read(words, 3, true, error);
+    assert_non_null(command);
+    static struct request_text request;
+    uint64_t random = 1;
+    raw_write(command, 7, &random, &request);
+    static const char wanted[] = "POST /v1/7 HTTP/1.1\r\nContent-Type: application/json\r\n"
+                                 "Content-Length: 26\r\n\r\n{\"user\":\"u3\",\"pools\":[{}]}";
+    assert_int_equal(request.size, sizeof wanted - 1);
+    assert_memory_equal(request.data, wanted, sizeof wanted - 1);
+    raw_command_free(command);
+    assert_null(raw_command_read(words, 1, true, error));
+}
+
+static void
+test_given_back(void **state)
+{
+    (void)state;
+    struct ledger ledger = {0};
+    struct granted_seat seat = {5, 1};
+    struct grant grant = {.deadline_ms = START_MS + LIFE_MS, .units = 1, .seat_count = 1};
+    grant.state = GRANT_RELEASED;
+    grant.ended_ms = START_MS + 2000;
+    (void)ledger_add(&ledger, grant, &seat);
+    seat_grant(&ledger, 5, 3, START_MS + 1901, GRANT_HELD);
+    assert_int_equal(ledger_oversold(&ledger, 0, LIFE_SECONDS), 0);
+    seat_grant(&ledger, 6, 1, START_MS, GRANT_HELD);
+    seat.seat = 6;
+    grant.deadline_ms = START_MS + 1000 + LIFE_MS; /* granted before the first was given back */
+    (void)ledger_add(&ledger, grant, &seat);
+    assert_int_equal(ledger_oversold(&ledger, 0, LIFE_SECONDS), 1);
+    units_grant(&ledger, 11, START_MS, GRANT_CONFIRMED); /* beside seats: counted apart */
+    assert_int_equal(ledger_oversold(&ledger, 10, LIFE_SECONDS), 2);
+    ledger_done(&ledger);
+}
+
+static void
+test_percentiles_of_few_and_merged(void **state)
+{
+    (void)state;
+    static struct histogram one, other;
+    histogram_add(&one, 5);
+    assert_int_equal(histogram_at(&one, 0.5), 5);
+    assert_int_equal(histogram_at(&one, 0.9999), 5);
+    for (uint64_t i = 0; i < 9999; i++)
+        histogram_add(&other, 3);
+    histogram_merge(&one, &other);
+    assert_int_equal(one.count, 10000);
+    assert_int_equal(one.sum, 5 + 3 * 9999);
+    assert_int_equal(histogram_at(&one, 0.9998), 3);
+    assert_int_equal(histogram_at(&one, 1), 5);
+    /* every value is at most its bucket's top, and a bucket is no wider than 1/128 of it */
+    for (uint64_t value = 1; value < UINT64_C(1) << 39; value += value / 3 + 1) {
+        static struct histogram alone;
+        alone = (struct histogram){0};
+        histogram_add(&alone, value);
+        for (uint32_t bucket = 0; bucket < HISTOGRAM_BUCKETS; bucket++) {
+            if (alone.bucket[bucket] == 0)
+                continue;
+            uint64_t top = histogram_bucket_top(bucket);
+            assert_true(top >= value && top - value <= value / 128);
+        }
+    }
+}
+
+static void
+test_rows_by_zipf(void **state)
+{
+    (void)state;
+    struct row_weights *even = row_weights_make(4, 0), *steep = row_weights_make(4, 1);
+    assert_non_null(even);
+    assert_non_null(steep);
+    uint32_t count[2][4] = {{0}};
+    for (uint32_t i = 0; i < 2500; i++) {
+        double share = (i + 0.5) / 2500;
+        count[0][row_choose(even, share)]++;
+        count[1][row_choose(steep, share)]++;
+    }
+    static const uint32_t wanted[2][4] = {{625, 625, 625, 625}, {1200, 600, 400, 300}};
+    assert_memory_equal(count, wanted, sizeof wanted);
+    assert_int_equal(row_choose(steep, 1), 3);
+    free(even);
+    free(steep);
+}
+
+static void
+test_answers_against_questions(void **state)
+{
+    (void)state;
+    struct load_options options = {.rows = 2, .row_seats = 10};
+    struct told told = {.well = true, .seat_count = 2, .seats = {{4, 1}, {5, 1}}};
+    assert_null(grant_check(&options, WANT_SEATS, 4, 2, &told));
+    assert_null(grant_check(&options, WANT_BEST, 0, 2, &told));
+    assert_non_null(grant_check(&options, WANT_SEATS, 3, 2, &told));
+    assert_non_null(grant_check(&options, WANT_SEATS, 4, 3, &told));
+    assert_non_null(grant_check(&options, WANT_POOL, 0, 2, &told));
+    told.seats[1].seat = 4;
+    assert_non_null(grant_check(&options, WANT_SEATS, 4, 2, &told));
+    told.seats[0].seat = 9; /* the last of a row and the first of the next */
+    told.seats[1].seat = 10;
+    assert_non_null(grant_check(&options, WANT_BEST, 0, 2, &told));
+}
+
+/* ---- the waiting room ---- */
+
+static void
+test_active_at_once(void **state)
+{
+    (void)state;
+    const struct stay stays[] = {{10, 20}, {20, 30}, {15, 25}, {30, 30}, {40, 35}};
+    assert_int_equal(stays_most(stays, 0), 0);
+    assert_int_equal(stays_most(stays, 2), 1); /* one ends when the other begins */
+    assert_int_equal(stays_most(stays, 5), 2); /* what is never certain counts nothing */
+}
+
+#define PEOPLE 4
+
+/* Two threads with two people each, all of whom were active one after the other. */
+static void
+people_make(struct person *people)
+{
+    for (uint32_t i = 0; i < PEOPLE; i++) {
+        people[i] =
+            (struct person){.joined_ns = 1, .active_ns = 100 + 10 * i, .active_end_ns = 110 + 10 * i};
+        people[i].token.byte[0] = (uint8_t)(i + 1);
+        people[i].active_end_ms = START_MS + 5000;
+    }
+}
+
+static uint64_t
+people_audited(const struct person *people, const struct ledger *ledger, struct audit *ret_audit)
+{
+    const struct load_options options = {.active_max = 1, .hold_seconds = LIFE_SECONDS};
+    const struct person *each[] = {people, people + 2};
+    const uint64_t counts[] = {2, 2};
+    *ret_audit = (struct audit){0};
+    room_audit(&options, each, counts, 2, ledger, ret_audit);
+    return ret_audit->differences;
+}
+
+static void
+test_people_of_a_room(void **state)
+{
+    (void)state;
+    static struct audit audit;
+    struct person people[PEOPLE];
+    struct ledger ledger = {0};
+    struct granted_seat seat = {1, 1};
+    struct grant grant = {.buyer = 3, .units = 1, .seat_count = 1, .deadline_ms = START_MS + LIFE_MS};
+    people_make(people);
+    (void)ledger_add(&ledger, grant, &seat);
+    assert_int_equal(people_audited(people, &ledger, &audit), 0);
+    assert_int_equal(audit.active_most, 1);
+    assert_int_equal(audit.admitted, 1);
+    assert_int_equal(audit.places_checked, PEOPLE);
+
+    people[1].active_end_ns++; /* more at once than may be */
+    assert_int_equal(people_audited(people, &ledger, &audit), 1);
+    people_make(people);
+    people[2].token = people[0].token; /* one place, two people */
+    assert_int_equal(people_audited(people, &ledger, &audit), 1);
+    people_make(people);
+    people[3].active_ns = 0; /* u3 is the second of thread 1: has a hold, was never let in */
+    assert_int_equal(people_audited(people, &ledger, &audit), 1);
+    people[3].barged = true; /* but was found active when he was looked for */
+    assert_int_equal(people_audited(people, &ledger, &audit), 0);
+    people_make(people);
+    people[3].active_end_ms = START_MS - 101; /* held after the slot had ended */
+    assert_int_equal(people_audited(people, &ledger, &audit), 1);
+    ledger_done(&ledger);
+}
+
+static void
+test_positions(void **state)
+{
+    (void)state;
+    assert_null(position_check(0, 7));
+    assert_null(position_check(7, 7));
+    assert_null(position_check(7, 1));
+    assert_non_null(position_check(7, 8));
 }
 
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_seat_granted_twice),   cmocka_unit_test(test_seat_granted_again),
-        cmocka_unit_test(test_pool_above_its_stock), cmocka_unit_test(test_ledgers_merged),
-        cmocka_unit_test(test_percentiles),          cmocka_unit_test(test_seats_and_holds_as_text),
+        cmocka_unit_test(test_seat_granted_twice),
+        cmocka_unit_test(test_seat_granted_again),
+        cmocka_unit_test(test_pool_above_its_stock),
+        cmocka_unit_test(test_ledgers_merged),
+        cmocka_unit_test(test_percentiles),
+        cmocka_unit_test(test_seats_and_holds_as_text),
         cmocka_unit_test(test_raw_placeholders),
+        cmocka_unit_test(test_raw_over_http),
+        cmocka_unit_test(test_given_back),
+        cmocka_unit_test(test_percentiles_of_few_and_merged),
+        cmocka_unit_test(test_rows_by_zipf),
+        cmocka_unit_test(test_answers_against_questions),
+        cmocka_unit_test(test_active_at_once),
+        cmocka_unit_test(test_people_of_a_room),
+        cmocka_unit_test(test_positions),
     };
     return cmocka_run_group_tests_name("load", tests, NULL, NULL);
 }

@@ -1,13 +1,11 @@
 /*
- * workload.c - what is asked, and what the answers mean: the part that deals, seats and raw commands share.
- *
- * driver.c asks here for the next request, its words, and what to do with an answer; it knows nothing of
- * seats. A workload belongs to one thread, but for the counter of buyers, which all threads draw from, and
- * the flag that ends the asking.
+ * workload.c - what all workloads share: dice, names, and the counts of what was not granted.
  */
 #include "load/workload.h"
 
 #include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
 
 uint64_t
 random_next(uint64_t *state)
@@ -30,6 +28,13 @@ double
 random_share(uint64_t *state)
 {
     return (double)(random_next(state) >> 11) * 0x1p-53;
+}
+
+uint32_t
+buyer_text(uint32_t buyer, char *ret_text)
+{
+    ret_text[0] = 'u';
+    return 1 + digits_write(ret_text + 1, buyer);
 }
 
 void
@@ -65,76 +70,13 @@ refusals_merge(struct refusals *into, const struct refusals *from)
     }
 }
 
-bool
-workload_next(struct workload *workload, struct ask *ret_ask)
-{
-    if (atomic_load_explicit(workload->stopping, memory_order_relaxed))
-        return false;
-    /* Looked at before it is drawn: or it would go on growing when all have asked. */
-    if (atomic_load_explicit(workload->next_buyer, memory_order_relaxed) >= workload->options->buyers)
-        return false;
-    uint64_t buyer = atomic_fetch_add_explicit(workload->next_buyer, 1, memory_order_relaxed);
-    if (buyer >= workload->options->buyers)
-        return false;
-    *ret_ask = (struct ask){.buyer = (uint32_t)buyer, .kind = ASK_RAW, .tries = 1};
-    if (workload->options->kind != LOAD_RAW)
-        sale_choose(workload, ret_ask);
-    return true;
-}
-
 void
-workload_write(struct workload *workload, const struct ask *ask, struct request_text *ret_request)
+strange_note(struct tally *tally, const char *format, ...)
 {
-    if (ask->kind == ASK_RAW)
-        raw_write(workload->raw, ask->buyer, &workload->random, ret_request);
-    else
-        sale_write(workload, ask, ret_request);
-}
-
-/* An error; or, as a Lua script refuses, an array that begins with a word in capitals. */
-static bool
-raw_refused(const struct answer *answer, struct bytes *ret_word)
-{
-    if (answer->values[0].kind == ANSWER_ERROR) {
-        *ret_word = answer_text(answer, 0);
-        return true;
-    }
-    if (answer->values[0].kind != ANSWER_ARRAY || answer->count < 2 ||
-        answer->values[1].kind != ANSWER_TEXT)
-        return false;
-    struct bytes word = answer_text(answer, 1);
-    for (uint32_t i = 0; i < word.size; i++)
-        if (word.data[i] < 'A' || word.data[i] > 'Z')
-            return false;
-    *ret_word = word;
-    return word.size > 0;
-}
-
-bool
-workload_answer(struct workload *workload, const struct ask *ask, const struct answer *answer,
-                struct ask *ret_next)
-{
-    struct tally *tally = workload->tally;
-    assert(answer->count > 0);
-    if (ask->kind != ASK_CONFIRM)
-        tally->answered++;
-    if (ask->kind != ASK_RAW)
-        return sale_answer(workload, ask, answer, ret_next);
-    struct bytes word;
-    if (raw_refused(answer, &word))
-        refusal_count(&tally->refusals, word, 1);
-    else
-        tally->held++;
-    return false;
-}
-
-void
-workload_lost(struct workload *workload, const struct ask *ask)
-{
-    if (ask->kind == ASK_CONFIRM) {
-        workload->tally->ledger.grants[ask->grant].state = GRANT_UNSURE;
+    if (tally->strange++ > 0)
         return;
-    }
-    workload->tally->lost++;
-    workload->tally->lost_units += ask->units;
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(tally->strange_first, sizeof tally->strange_first, format, arguments);
+    va_end(arguments);
 }
