@@ -7,6 +7,7 @@
 
 #include "net/persist_status.h"
 #include "persist/log.h"
+#include "persist/relay_thread.h"
 #include "persist/verify.h"
 
 #include <assert.h>
@@ -59,18 +60,55 @@ fill(const struct settings *settings, struct persister_settings *ret_settings)
     };
 }
 
+/* Opens and starts the relay, where there is one to be. False: told. */
+static bool
+start_relay(const struct settings *settings, struct relay_thread **ret_relay)
+{
+    char cause[RELAY_CAUSE_SIZE];
+    const struct relay_thread_settings relay_settings = {
+        .postgres = {.uri = settings->persist_postgres,
+                     .application = "holdfast relay",
+                     .connect_seconds = 10,
+                     .wait_ms = (uint32_t)settings->persist_wait_seconds * 1000},
+        .kafka = {.brokers = settings->persist_kafka,
+                  .prefix = settings->persist_kafka_prefix,
+                  .config_file = settings->persist_kafka_config,
+                  .create_topics = strcmp(settings->persist_kafka_create_topics, "yes") == 0,
+                  .partitions = (uint32_t)settings->persist_kafka_partitions,
+                  .replication = (uint32_t)settings->persist_kafka_replication},
+        .cluster = settings->persist_kafka_cluster,
+        .rows_max = (uint32_t)settings->persist_relay_rows_max,
+        .bytes_max = settings->persist_relay_bytes_max,
+        .keep_seconds = settings->persist_outbox_keep_seconds,
+    };
+    if (settings->persist_kafka[0] == '\0' || strcmp(settings->persist_relay, "builtin") != 0)
+        return true;
+    if (relay_thread_open(&relay_settings, ret_relay, cause) != 0) {
+        log_error("relay: %s", cause);
+        return false;
+    }
+    int result = relay_thread_start(*ret_relay);
+    if (result != 0)
+        log_error("relay: could not start its thread: %s", strerror(-result));
+    return result == 0;
+}
+
 static int
 carry(const struct settings *settings)
 {
     struct persister_settings persister_settings;
     struct persister *persister;
     struct persist_status *status = NULL;
+    struct relay_thread *relay = NULL;
     struct listen_address address;
     char listening[64] = "off";
     fill(settings, &persister_settings);
     if (!persister_open(&persister, &persister_settings))
         return 1;
-    bool good = listen_address_parse(settings->persist_http, &address); /* was checked */
+    bool good = start_relay(settings, &relay);
+    if (good)
+        persister_set_relay(persister, relay);
+    good = good && listen_address_parse(settings->persist_http, &address); /* was checked */
     if (good && !address.off) {
         int result = persist_status_open(&status, persister, &address);
         if (result != 0)
@@ -89,6 +127,7 @@ carry(const struct settings *settings)
         log_info("stopped");
     }
     persist_status_close(status);
+    relay_thread_stop(relay);
     persister_close(persister);
     return good ? 0 : 1;
 }

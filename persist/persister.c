@@ -25,6 +25,7 @@
 #include "persist/persister_place.h"
 #include "persist/persister_session.h"
 #include "persist/persister_write.h"
+#include "persist/relay_thread.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -81,6 +82,7 @@ struct persister {
     /* what is dropped after a failure */
     struct pg *pg;             /* NULL: not connected */
     struct follower *follower; /* NULL: there is no journal yet */
+    struct relay_thread *relay; /* NULL: none */
     struct persister_place place;
     struct event_table *events;
     struct known_holds *holds;
@@ -417,6 +419,8 @@ carry_work(struct persister *persister, const struct persister_place *next)
         breaker_trip(persister, &error);
         return false;
     }
+    if (persister->relay != NULL && work->published_count > 0)
+        relay_thread_wake(persister->relay);
     count_work(persister, clock_of(CLOCK_MONOTONIC) - begun_us);
     log_rows(persister);
     holds_settle(persister->holds);
@@ -595,6 +599,12 @@ persister_open(struct persister **ret_persister, const struct persister_settings
 }
 
 void
+persister_set_relay(struct persister *persister, struct relay_thread *relay)
+{
+    persister->relay = relay;
+}
+
+void
 persister_close(struct persister *persister)
 {
     pg_close(persister->pg);
@@ -655,6 +665,8 @@ persister_metrics(struct persister *persister, char *ret_text, size_t size)
     for (size_t i = 0; i < sizeof metrics / sizeof metrics[0]; i++)
         used += put_metric(ret_text + used, size - used, metrics[i].kind, metrics[i].name, metrics[i].help,
                            figure(metrics[i].value));
+    if (persister->relay != NULL)
+        used += relay_thread_metrics(persister->relay, ret_text + used, size - used);
     return used;
 }
 

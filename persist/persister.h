@@ -40,6 +40,11 @@ bool persister_open(struct persister **ret_persister, const struct persister_set
 void persister_run(struct persister *persister);
 void persister_close(struct persister *persister);
 
+/* Before persister_run(): who is told of each commit that has put rows into the outbox, and whose figures
+ * are shown with the persister's. The caller's, and open for longer than the persister runs. */
+struct relay_thread;
+void persister_set_relay(struct persister *persister, struct relay_thread *relay);
+
 /* Only the schema. False: told. */
 bool persister_migrate(const struct persister_settings *settings);
 
