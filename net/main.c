@@ -5,6 +5,7 @@
 #include "net/keys_tool.h"
 #include "net/persist_command.h"
 #include "net/server.h"
+#include "persist/dead_letters.h"
 #include "persist/journal_tool.h"
 
 #include <stdio.h>
@@ -32,6 +33,7 @@ static const struct subcommand subcommands[] = {
     {"keys", "make, list and take away API keys", keys_main},
     {"load", "put load on a server, and audit what it answered", load_main},
     {"journal", "verify, dump or count what a data directory holds", journal_main},
+    {"outbox", "list, requeue or drop what Kafka has refused for good", outbox_main},
     {"version", "print the version", version_main},
 };
 
