@@ -329,7 +329,9 @@ operation_decided(struct shard *shard, struct operation *op, const struct reply 
         operation_free(shard, op);
         return;
     }
-    if (op->awaited > 0)
+    /* A late confirm's hold has long been known: a further command on it may come before this one is
+     * durable. */
+    if (op->awaited > 0 || op->late)
         telling(shard, op, true);
     if (!told_by_hold(op)) {
         assert(reply->figures == 0);

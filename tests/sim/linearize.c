@@ -222,21 +222,42 @@ changed_in_round(const struct linearize *linearize, const struct model_hold *hol
     return false;
 }
 
+/* The event in which a request wanted units and was refused for want of one. -1: it was not. */
+static int32_t
+refused_for_units(const struct model *model, const struct op *op)
+{
+    uint8_t status = op->answer.status;
+    if (!op->answered) {
+        return -1;
+    }
+    if (op->request.type == COMMAND_HOLD && (status == STATUS_HELD || status == STATUS_SOLD ||
+                                             status == STATUS_HELDOUT || status == STATUS_SOLDOUT)) {
+        return op->request.event;
+    }
+    if (op->request.type == COMMAND_CONFIRM && op->request.late && status == STATUS_EXPIRED &&
+        (op->answer.figures & FIGURE_UNIT) != 0) {
+        for (uint32_t i = 0; i < model->hold_count; i++) {
+            if (model->holds[i].state != 0 && uuid_equal(&model->holds[i].id, &op->request.hold)) {
+                return model->holds[i].event;
+            }
+        }
+    }
+    return -1;
+}
+
 /* A hold that ends in this round gives its units back one after another, each by its owner (R3), and its
  * home knows before they do: a refusal may name one that is still taken when another, or the user's limit,
  * is free again. What is linearizable is each unit by itself. */
 static bool
 refused_by_a_changing_one(const struct linearize *linearize, const struct model *model, const struct op *op)
 {
-    uint8_t status = op->answer.status;
-    if (linearize->round.exact || !op->answered || op->request.type != COMMAND_HOLD ||
-        (status != STATUS_HELD && status != STATUS_SOLD && status != STATUS_HELDOUT &&
-         status != STATUS_SOLDOUT)) {
+    int32_t event = linearize->round.exact ? -1 : refused_for_units(model, op);
+    if (event < 0) {
         return false;
     }
     for (uint32_t i = 0; i < model->hold_count; i++) {
         const struct model_hold *hold = &model->holds[i];
-        if (hold->event == op->request.event && hold->state != 0 && changed_in_round(linearize, hold, i) &&
+        if ((int32_t)hold->event == event && hold->state != 0 && changed_in_round(linearize, hold, i) &&
             hold_has_unit(hold, linearize->round.scenario, op->answer.unit)) {
             return true;
         }

@@ -249,10 +249,15 @@ draw_hot(struct scenario *scenario, struct random *random)
         scenario->bounded = true;
         scenario->shard.holds_max = random_between(random, 6, 10);
     }
+    /* Holds end and are forgotten between one shard's part of a snapshot and another's. */
+    if (random_chance(random, 60)) {
+        scenario->laggard = random_below(random, scenario->shard_count);
+        scenario->shard.ended_ms = random_between(random, 1, 500);
+    }
 }
 
 void
-scenario_draw(struct scenario *scenario, struct random *random, uint64_t seed)
+scenario_draw(struct scenario *scenario, struct random *random, uint64_t seed, bool hot)
 {
     memset(scenario, 0, sizeof *scenario);
     scenario->seed = seed;
@@ -271,11 +276,12 @@ scenario_draw(struct scenario *scenario, struct random *random, uint64_t seed)
     scenario->key_percent = random_chance(random, 60) ? random_between(random, 10, 60) : 0;
     scenario->check_every = random_chance(random, 10) ? 1 : random_between(random, 10, 60);
     scenario->memory_mode = random_chance(random, 10);
+    scenario->laggard = UINT32_MAX;
     draw_disk(scenario, random);
     scenario->settings_change = random_chance(random, 40);
     draw_bounds(scenario, random);
     scenario->best_alone = scenario->crash_percent > 0 && random_chance(random, 80);
-    if (random_chance(random, 15)) {
+    if (random_chance(random, 20) || hot) {
         draw_hot(scenario, random);
     }
     /* A stream of its own: the other seeds stay as they were. */

@@ -59,28 +59,30 @@ struct scenario {
     uint32_t text_size;   /* of request ids and payment references: records of more than a sector */
     uint32_t keep_weight; /* how willing the housekeeper is */
     uint64_t segment_bytes;
-    uint64_t snapshot_bytes;     /* of journal, then a snapshot begins */
-    uint32_t slice_bytes;        /* of records in one slice of a snapshot */
-    uint32_t full_percent;       /* chance in a step that the disk is full from then on */
-    uint32_t fail_percent;       /* of what is done to files of a snapshot fails */
-    uint32_t die_percent;        /* of the crashes: a batch's write fails; of the others: */
-    uint32_t power_percent;      /* the power goes, and not only the process */
-    uint32_t again_percent;      /* chance that the start after a crash does not come to its end, either */
-    uint32_t rot_percent;        /* chance that a bit is another one after a crash */
-    uint32_t check_every;        /* shard_check() at every n-th step */
-    bool memory_mode;            /* answers leave before they are durable: a crash may take them back */
-    bool bounded;                /* small pools in the core: BUSY and forgetting are allowed */
-    bool hot;                    /* few seats, short holds, many crashes, snapshots without end */
-    bool best_alone;             /* best is asked for while nothing else is under way */
-    bool settings_change;        /* EVENT SET is among the requests */
-    bool queues;                 /* some event has a queue */
+    uint64_t snapshot_bytes; /* of journal, then a snapshot begins */
+    uint32_t slice_bytes;    /* of records in one slice of a snapshot */
+    uint32_t laggard;        /* tells its part of a snapshot long after the others; UINT32_MAX: nobody */
+    uint32_t full_percent;   /* chance in a step that the disk is full from then on */
+    uint32_t fail_percent;   /* of what is done to files of a snapshot fails */
+    uint32_t die_percent;    /* of the crashes: a batch's write fails; of the others: */
+    uint32_t power_percent;  /* the power goes, and not only the process */
+    uint32_t again_percent;  /* chance that the start after a crash does not come to its end, either */
+    uint32_t rot_percent;    /* chance that a bit is another one after a crash */
+    uint32_t check_every;    /* shard_check() at every n-th step */
+    bool memory_mode;        /* answers leave before they are durable: a crash may take them back */
+    bool bounded;            /* small pools in the core: BUSY and forgetting are allowed */
+    bool hot;                /* few seats, short holds, many crashes, snapshots without end */
+    bool best_alone;         /* best is asked for while nothing else is under way */
+    bool settings_change;    /* EVENT SET is among the requests */
+    bool queues;             /* some event has a queue */
     struct shard_settings shard; /* all but index, count and seeds */
     uint64_t start_ms;
     struct event_plan events[SIM_EVENTS];
 };
 
-/* Draws everything of a scenario. Memory for settings is static: one scenario at a time. */
-void scenario_draw(struct scenario *scenario, struct random *random, uint64_t seed);
+/* Draws everything of a scenario; hot: of those seeds in which what is rare meets, else a fifth of them are
+ * so. Memory for settings is static: one scenario at a time. */
+void scenario_draw(struct scenario *scenario, struct random *random, uint64_t seed, bool hot);
 
 /* Turns a request into a command. The command's views point into static memory that stays valid until
  * the call with the same op number modulo SIM_OPS. */

@@ -40,6 +40,7 @@ struct run {
     struct linearize linearize;
     struct world *world;
     bool trace;
+    bool hot; /* every seed draws what is rare elsewhere */
     bool hashing;
     uint64_t hash;
     const char *failure;
@@ -674,7 +675,7 @@ play_seed(uint64_t seed, bool hashing, uint64_t *ret_hash)
     seed_now = seed;
     (void)alarm(SEED_SECONDS_MAX);
     random_seed(&run.random, seed);
-    scenario_draw(&run.scenario, &run.random, seed);
+    scenario_draw(&run.scenario, &run.random, seed, run.hot);
     world_begin(run.world, &run.scenario, &run.random, run.ops, run.trace);
     truths_begin(&run.truths, &run.scenario);
     memset(run.gaps, 0, sizeof run.gaps);
@@ -708,9 +709,9 @@ play_seed(uint64_t seed, bool hashing, uint64_t *ret_hash)
         return true;
     }
     if (!sound) {
-        printf("seed %llu failed at step %llu: %s (again: sim --seed %llu --trace)\n",
+        printf("seed %llu failed at step %llu: %s (again: sim --seed %llu%s --trace)\n",
                (unsigned long long)seed, (unsigned long long)world_steps(run.world), run.failure,
-               (unsigned long long)seed);
+               (unsigned long long)seed, run.hot ? " --hot" : "");
         (void)fflush(stdout);
     }
     return sound;
@@ -747,8 +748,8 @@ on_signal(int number)
 static int
 usage(void)
 {
-    (void)fprintf(stderr, "usage: sim --seeds FROM COUNT | --seed N | --endless  [--twice] [--trace] "
-                          "[--why] [--keep-going]\n");
+    (void)fprintf(stderr, "usage: sim --seeds FROM COUNT | --seed N | --endless  [--hot] [--twice] "
+                          "[--trace] [--why] [--keep-going]\n");
     return 2;
 }
 
@@ -773,6 +774,8 @@ main(int argc, char **argv)
             twice = true;
         } else if (strcmp(argv[i], "--trace") == 0) {
             run.trace = true;
+        } else if (strcmp(argv[i], "--hot") == 0) {
+            run.hot = true;
         } else if (strcmp(argv[i], "--why") == 0) {
             run.linearize.why = true;
         } else if (strcmp(argv[i], "--keep-going") == 0) {

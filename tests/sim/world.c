@@ -811,7 +811,9 @@ step_shard(struct world *world, uint32_t shard, uint32_t draw, bool may_fail)
         }
         (void)end_write(world, shard);
     } else if (draw < 2 * scenario->write_weight + 2) {
-        (void)tell_slice(world, shard);
+        if (shard != scenario->laggard || random_chance(world->random, 25)) {
+            (void)tell_slice(world, shard);
+        }
     } else {
         (void)sweep(world, shard);
     }
@@ -887,7 +889,7 @@ world_quiesce(struct world *world, bool with_sweep)
             moved |= take_batch(world, s);
             moved |= end_write(world, s);
             wanting |= journal_busy(world->keepers[s].journal) && !world->keepers[s].writing;
-            if (snapshot_steps > 0) {
+            if (snapshot_steps > 0 && s != world->scenario->laggard) {
                 moved |= tell_slice(world, s);
             }
             bool due = with_sweep && shard_next_expiry_ms(world->shards[s]) <= world->now_ms;

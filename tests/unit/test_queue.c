@@ -203,6 +203,30 @@ test_left_before_the_opening_was_recorded(struct drive *drive)
     expect(drive, "OK new held A/1/1:1 in=300000", "a = HOLD e u3 SEAT A/1/1");
 }
 
+/* A late confirm tells the queue that its user's place is used up; until that is acknowledged nothing else
+ * ends the hold, even where it was asked for before the confirm was durable. */
+static void
+test_cancel_behind_late_confirm(struct drive *drive)
+{
+    create(drive);
+    expect(drive, "OK new active in=100000", "t1 = JOIN e u1");
+    expect(drive, "OK new held A/1/1:1 in=5000", "a = HOLD e u1 SEAT A/1/1 TTL 5");
+    drive_pass(drive, 5000);
+    drive_sweep(drive);
+    drive_disk(drive, false);
+    uint32_t confirm = submit(drive, 0, "CONFIRM a u1 LATE");
+    drive_run(drive);
+    uint32_t cancel = submit(drive, drive_shard_count(drive) - 1, "CANCEL a");
+    drive_run(drive);
+    assert_null(answer(drive, confirm));
+    assert_null(answer(drive, cancel));
+    drive_disk(drive, true);
+    drive_run(drive);
+    assert_string_equal(answer(drive, confirm), "OK confirmed A/1/1:3 in=0");
+    assert_string_equal(answer(drive, cancel), "OK cancelled A/1/1:3 in=0");
+    expect(drive, "OK done", "QGET t1");
+}
+
 static void
 test_long_polls_and_watches(struct drive *drive)
 {
@@ -551,6 +575,8 @@ main(void)
         DRIVE_PLAN(test_the_second_join_waits_for_the_disk, 3),
         DRIVE_PLAN(test_done_is_known_after_a_crash, 1),
         DRIVE_PLAN(test_done_is_known_after_a_crash, 3),
+        DRIVE_PLAN(test_cancel_behind_late_confirm, 1),
+        DRIVE_PLAN(test_cancel_behind_late_confirm, 4),
     };
     return cmocka_run_group_tests_name("queue", tests, NULL, NULL);
 }
