@@ -77,7 +77,7 @@ def test_broker_and_persister_killed_under_load(stage, round_number):
     assert poll(lambda: persister.circuit() == "open", 30), persister.metrics()
     assert "could not reach kafka" in persister.log()
     persister.kill()
-    stage.insert(rows(20000, 1000))
+    stage.insert(rows(8000, 1000))
     persister = stage.persister(*arguments)  # a start without a broker
     assert poll(lambda: persister.circuit() == "open", 30), persister.metrics()
     assert persister.relay("window_rows") <= 5000
@@ -86,7 +86,7 @@ def test_broker_and_persister_killed_under_load(stage, round_number):
     assert "kafka is there again" in persister.log()
     assert persister.circuit() == "closed"
     assert persister.metrics()['holdfast_relay_circuit_opened_total{side="kafka"}'] >= 1
-    for _ in range(3):
+    for _ in range(2):
         persister.kill()
         persister = stage.persister(*arguments)
         assert poll(lambda: persister.relay("delivered_total") > 500, 30)

@@ -187,11 +187,11 @@ model_release(void *context, struct outbox_rows *rows)
 static uint32_t
 row_at(const struct world *world, int64_t position)
 {
-    for (uint32_t i = 0; i < world->row_count; i++)
-        if (world->rows[i].position == position)
-            return i;
-    assert(!"a row that was never there");
-    return 0;
+    uint32_t i = 0;
+    while (i < world->row_count && world->rows[i].position != position)
+        i++;
+    assert(i < world->row_count); /* else a row that was never there */
+    return i;
 }
 
 static int
