@@ -482,7 +482,7 @@ static void
 end_hold(struct work *work, struct folding *folding, struct known_hold *hold, enum hold_state state,
          enum published_type type)
 {
-    hold->state = state;
+    hold->state = (uint8_t)state;
     hold->ended_ms = folding->record->header->time_ms;
     hold->touched = true;
     change_seats(work, hold, 1, SEAT_FREE);
