@@ -21,6 +21,7 @@
 #include "persist/journal_tool_internal.h"
 #include "persist/log.h"
 #include "persist/migrate.h"
+#include "persist/persister_base.h"
 #include "persist/persister_follow.h"
 #include "persist/persister_place.h"
 #include "persist/persister_session.h"
@@ -257,6 +258,69 @@ find_place(struct persister *persister, char ret_text[PLACE_TEXT_SIZE_MAX])
     return found;
 }
 
+/* What a work has changed is in PostgreSQL now. */
+static void
+settle_work(struct persister *persister)
+{
+    holds_settle(persister->holds);
+    figure_set(&persister->figures.cache_holds, holds_count(persister->holds));
+    figure_set(&persister->figures.cache_bytes, holds_bytes(persister->holds));
+    for (uint32_t i = 0; persister->work.events_changed && i < event_table_count(persister->events); i++)
+        event_table_at(persister->events, i)->touched = false;
+    work_begin(&persister->work);
+}
+
+/* Several transactions, of which only the last moves the cursor: whoever comes after an interrupted one
+ * clears up. */
+static bool
+carry_base(struct persister *persister, struct base *base, struct pg_error *ret_error)
+{
+    struct work *work = &persister->work;
+    struct persister_place place = persister->place;
+    const struct persister_place nowhere = {.step = place.step};
+    uint64_t holds = 0;
+    event_table_clear(persister->events);
+    if (!writer_clear(persister->pg, ret_error))
+        return false;
+    for (work_begin(work); base_next(base, work);) {
+        if (!writer_commit(persister->writer, persister->pg, work, &place, &nowhere, ret_error))
+            return false;
+        settle_work(persister);
+    }
+    holds = writer_counts(persister->writer)->rows;
+    if (work->failed) {
+        *ret_error = (struct pg_error){.kind = PG_TRANSIENT, .text = "no memory"};
+        return false;
+    }
+    work_begin(work);
+    if (!writer_commit(persister->writer, persister->pg, work, &place, base_place(base), ret_error))
+        return false;
+    persister->place = place;
+    log_info("begun with snapshot %" PRIu64 ": %" PRIu64 " rows; what happened before it is not published",
+             base_generation(base), holds);
+    return true;
+}
+
+/* The beginning of the journal is gone. */
+static bool
+begin_with_snapshot(struct persister *persister, struct pg_error *ret_error)
+{
+    struct base *base;
+    char text[MIRROR_TEXT_SIZE_MAX];
+    log_info("the beginning of the journal has been removed, and this database has nothing yet: beginning "
+             "with the "
+             "newest snapshot");
+    *ret_error = (struct pg_error){.kind = PG_PERMANENT};
+    if (!base_open(&base, &persister->folder, text)) {
+        (void)snprintf(ret_error->text, sizeof ret_error->text,
+                       "(not PostgreSQL:) there is no snapshot to begin with: %s", text); /* fits */
+        return false;
+    }
+    bool good = carry_base(persister, base, ret_error);
+    base_close(base);
+    return good;
+}
+
 static bool
 prepare_session(struct persister *persister, struct pg_error *ret_error)
 {
@@ -266,11 +330,14 @@ prepare_session(struct persister *persister, struct pg_error *ret_error)
         return false;
     char text[PLACE_TEXT_SIZE_MAX];
     enum place_found found = find_place(persister, text);
+    if (found == PLACE_SNAPSHOT) {
+        if (!begin_with_snapshot(persister, ret_error))
+            return false;
+        found = find_place(persister, text);
+    }
     if (found == PLACE_WRONG || found == PLACE_SNAPSHOT) {
         *ret_error = (struct pg_error){.kind = PG_PERMANENT};
-        (void)snprintf(ret_error->text, sizeof ret_error->text, "%s",
-                       found == PLACE_WRONG ? text
-                                            : "the beginning of the journal has been removed"); /* fits */
+        (void)snprintf(ret_error->text, sizeof ret_error->text, "(not PostgreSQL:) %s", text); /* fits */
         return false;
     }
     figure_add(&persister->figures.connects, 1);
@@ -423,12 +490,7 @@ carry_work(struct persister *persister, const struct persister_place *next)
         relay_thread_wake(persister->relay);
     count_work(persister, clock_of(CLOCK_MONOTONIC) - begun_us);
     log_rows(persister);
-    holds_settle(persister->holds);
-    figure_set(&persister->figures.cache_holds, holds_count(persister->holds));
-    figure_set(&persister->figures.cache_bytes, holds_bytes(persister->holds));
-    for (uint32_t i = 0; work->events_changed && i < event_table_count(persister->events); i++)
-        event_table_at(persister->events, i)->touched = false;
-    work_begin(work);
+    settle_work(persister);
     persister->working = false;
     persister->event_wanted_since_ms = 0;
     publish_position(persister);

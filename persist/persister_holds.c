@@ -227,6 +227,8 @@ holds_settle(struct known_holds *holds)
         hold->touched = false;
         hold->fresh = false;
         hold->versions_moved = false;
+        hold->request_id = (struct bytes){NULL, 0}; /* the records they were views into go */
+        hold->payment_ref = (struct bytes){NULL, 0};
         if (hold->event == NULL || (hold->state != HOLD_HELD && hold->state != HOLD_CONFIRMED))
             forget(holds, hold);
     }

@@ -711,3 +711,17 @@ work_fold(struct work *work)
     }
     return !work->failed;
 }
+
+void
+work_put_seat(struct work *work, const struct seat_change *seat)
+{
+    if (room(work, &work->seats, work->seat_count, &work->seat_capacity, sizeof work->seats[0]))
+        work->seats[work->seat_count++] = *seat;
+}
+
+void
+work_put_token(struct work *work, const struct token_change *token)
+{
+    if (room(work, &work->tokens, work->token_count, &work->token_capacity, sizeof work->tokens[0]))
+        work->tokens[work->token_count++] = *token;
+}

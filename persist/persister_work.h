@@ -142,4 +142,8 @@ bool work_ready(struct work *work);
 /* All that was taken becomes rows. False: no memory. */
 bool work_fold(struct work *work);
 
+/* A row of a seat or a token that no record tells: each only once in a work. */
+void work_put_seat(struct work *work, const struct seat_change *seat);
+void work_put_token(struct work *work, const struct token_change *token);
+
 #endif

@@ -214,6 +214,17 @@ writer_prepare(struct pg *pg, struct pg_error *ret_error)
         ret_error);
 }
 
+bool
+writer_clear(struct pg *pg, struct pg_error *ret_error)
+{
+    return pg_run(
+        pg,
+        "BEGIN; DELETE FROM holdfast.event; DELETE FROM holdfast.event_record; DELETE FROM holdfast.hold;"
+        "DELETE FROM holdfast.hold_seat; DELETE FROM holdfast.hold_pool; DELETE FROM holdfast.seat;"
+        "DELETE FROM holdfast.token; COMMIT",
+        ret_error);
+}
+
 /* ---- rows ---- */
 
 static void

@@ -22,6 +22,8 @@ void writer_close(struct writer *writer); /* NULL: nothing */
 
 /* How this session plans; once after it was opened. */
 bool writer_prepare(struct pg *pg, struct pg_error *ret_error);
+/* Rows that an interrupted base has left, where the cursor says that nothing has been carried. */
+bool writer_clear(struct pg *pg, struct pg_error *ret_error);
 /* All events that PostgreSQL has, into an empty table. */
 bool writer_events(struct pg *pg, struct event_table *events, struct pg_error *ret_error);
 /* What the work's records name and is not known here. A hold that PostgreSQL has not either stays unknown.
@@ -34,7 +36,6 @@ bool writer_commit(struct writer *writer, struct pg *pg, const struct work *work
                    struct persister_place *place, const struct persister_place *next,
                    struct pg_error *ret_error);
 
-/* Rows that a base brings (persister_base.c): COPY of one table, row after row. */
 const struct write_counts *writer_counts(const struct writer *writer);
 
 #endif
