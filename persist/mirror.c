@@ -56,7 +56,8 @@ struct mirror {
     uint32_t shard;
     bool behind_snapshot; /* in the snapshot's own epoch */
     uint64_t slice_reflects;
-    const char *wrong; /* static storage; NULL: all is well */
+    enum seeing { SEE_ALL, SEE_EVENTS, SEE_REST } seeing; /* of a part */
+    const char *wrong;                                    /* static storage; NULL: all is well */
 };
 
 static bool
@@ -413,6 +414,7 @@ result(struct mirror *mirror, const struct record *record, uint32_t index, enum 
     item->id = published_id(mirror->folder->route_seed, mirror->epoch, mirror->shard,
                             record->header->sequence, index, record->header->time_ms);
     item->of = *of;
+    item->epoch = mirror->epoch;
     item->sequence = record->header->sequence;
     item->shard = (uint16_t)mirror->shard;
     item->type = (uint8_t)type;
@@ -791,8 +793,12 @@ see_batch(void *context, const struct batch_header *batch, const struct journal_
         struct record decoded;
         if (!record_decode(record, left, &decoded))
             return "the batch has bytes that are no record";
-        see_record(mirror, &decoded);
-        mirror->records++;
+        bool event =
+            decoded.header->type == RECORD_EVENT_CREATED || decoded.header->type == RECORD_EVENT_CHANGED;
+        if (mirror->seeing == SEE_ALL || event == (mirror->seeing == SEE_EVENTS)) {
+            see_record(mirror, &decoded);
+            mirror->records++;
+        }
         record += decoded.header->size;
         left -= decoded.header->size;
     }
@@ -875,6 +881,8 @@ see_epoch(struct mirror *mirror, const struct picture *picture, uint64_t epoch,
     return true;
 }
 
+/* Events of all parts first: the part of one shard tells of seats of an event that another one's tells of.
+ */
 static bool
 see_parts(struct mirror *mirror, const struct small_file *manifest, uint64_t *ret_reflects,
           char ret_text[MIRROR_TEXT_SIZE_MAX])
@@ -882,15 +890,18 @@ see_parts(struct mirror *mirror, const struct small_file *manifest, uint64_t *re
     const struct file_header *header = small_header(manifest);
     mirror->generation = manifest->id.epoch;
     mirror->epoch = header->epoch;
-    for (uint32_t shard = 0; shard < header->shard_count; shard++) {
-        struct walk_end end;
-        mirror->shard = shard;
-        mirror->slice_reflects = 0;
-        walk_part(mirror->folder, manifest->id.epoch, shard, see_batch, mirror, &end);
-        if (end.read != READ_END)
-            return fail(ret_text, end.fault.file, end.fault.offset, end.fault.text);
-        ret_reflects[shard] = mirror->slice_reflects;
+    for (mirror->seeing = SEE_EVENTS; mirror->seeing <= SEE_REST; mirror->seeing++) {
+        for (uint32_t shard = 0; shard < header->shard_count; shard++) {
+            struct walk_end end;
+            mirror->shard = shard;
+            mirror->slice_reflects = 0;
+            walk_part(mirror->folder, manifest->id.epoch, shard, see_batch, mirror, &end);
+            if (end.read != READ_END)
+                return fail(ret_text, end.fault.file, end.fault.offset, end.fault.text);
+            ret_reflects[shard] = mirror->slice_reflects;
+        }
     }
+    mirror->seeing = SEE_ALL;
     return true;
 }
 

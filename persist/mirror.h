@@ -62,6 +62,7 @@ struct mirror_token {
 struct mirror_result {
     struct uuid id;
     struct uuid of; /* the hold or token; of an event: its number in the first four bytes */
+    uint64_t epoch;
     uint64_t sequence;
     uint16_t shard;
     uint8_t type; /* by the order of names in mirror_result_word() */

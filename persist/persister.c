@@ -280,7 +280,8 @@ carry_base(struct persister *persister, struct base *base, struct pg_error *ret_
     const struct persister_place nowhere = {.step = place.step};
     uint64_t holds = 0;
     event_table_clear(persister->events);
-    if (!writer_clear(persister->pg, ret_error))
+    if (!writer_clear(persister->pg, ret_error) ||
+        !writer_base(persister->writer, persister->pg, base_place(base), ret_error))
         return false;
     for (work_begin(work); base_next(base, work);) {
         if (!writer_commit(persister->writer, persister->pg, work, &place, &nowhere, ret_error))

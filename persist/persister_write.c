@@ -225,6 +225,22 @@ writer_clear(struct pg *pg, struct pg_error *ret_error)
         ret_error);
 }
 
+static const struct pg_statement statement_base = {
+    "base", "UPDATE holdfast.persister SET base_epoch = $1, base_seq = $2"};
+
+bool
+writer_base(struct writer *writer, struct pg *pg, const struct persister_place *place,
+            struct pg_error *ret_error)
+{
+    struct pg_int8 number;
+    pg_array_begin(&writer->ids, PG_INT8);
+    for (uint32_t i = 0; i < place->shard_count; i++)
+        pg_put_int8(&writer->ids, (int64_t)place->positions[i].sequence);
+    const struct pg_value values[] = {pg_int8_value(&number, (int64_t)place->epoch),
+                                      pg_array_end(&writer->ids, place->shard_count)};
+    return pg_query(pg, &statement_base, 2, values, NULL, ret_error);
+}
+
 /* ---- rows ---- */
 
 static void

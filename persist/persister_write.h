@@ -24,6 +24,9 @@ void writer_close(struct writer *writer); /* NULL: nothing */
 bool writer_prepare(struct pg *pg, struct pg_error *ret_error);
 /* Rows that an interrupted base has left, where the cursor says that nothing has been carried. */
 bool writer_clear(struct pg *pg, struct pg_error *ret_error);
+/* A base reaches up to here: nothing before it is published. */
+bool writer_base(struct writer *writer, struct pg *pg, const struct persister_place *place,
+                 struct pg_error *ret_error);
 /* All events that PostgreSQL has, into an empty table. */
 bool writer_events(struct pg *pg, struct event_table *events, struct pg_error *ret_error);
 /* What the work's records name and is not known here. A hold that PostgreSQL has not either stays unknown.

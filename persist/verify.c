@@ -36,7 +36,9 @@ struct verify {
     struct mirror *mirror;
     uint64_t told;
     struct tally *tally; /* of the table that is being compared */
-    bool pruned;         /* the relay has delivered something: rows of the outbox may have gone */
+    uint64_t base_epoch; /* 0: carried from the beginning */
+    uint64_t base_seq[SHARDS_MAX];
+    bool pruned; /* the relay has delivered something: rows of the outbox may have gone */
     uint64_t gone;
     struct pg_bytes scratch;
 };
@@ -472,7 +474,8 @@ missing_published(struct verify *verify)
 {
     for (uint32_t i = 0; i < mirror_result_count(verify->mirror); i++) {
         const struct mirror_result *result = mirror_result_at(verify->mirror, i);
-        if (result->seen)
+        if (result->seen ||
+            (result->epoch == verify->base_epoch && result->sequence <= verify->base_seq[result->shard]))
             continue;
         if (verify->pruned)
             verify->gone++;
@@ -485,6 +488,24 @@ missing_published(struct verify *verify)
 /* ---- all ---- */
 
 static const struct pg_statement select_relay = {"v_relay", "SELECT position FROM holdfast.relay"};
+static const struct pg_statement select_base = {"v_base",
+                                                "SELECT base_epoch, base.seq FROM holdfast.persister, "
+                                                "unnest(base_seq) WITH ORDINALITY AS base (seq, n) "
+                                                "ORDER BY n"};
+
+static bool
+look_at_base(struct verify *verify, struct pg_error *ret_error)
+{
+    struct pg_rows *rows;
+    if (!pg_query(verify->pg, &select_base, 0, NULL, &rows, ret_error))
+        return false;
+    for (uint32_t i = 0; i < pg_rows_count(rows) && i < SHARDS_MAX; i++) {
+        verify->base_epoch = (uint64_t)pg_get_int64(pg_rows_value(rows, i, 0));
+        verify->base_seq[i] = (uint64_t)pg_get_int64(pg_rows_value(rows, i, 1));
+    }
+    pg_rows_free(rows);
+    return true;
+}
 
 static bool
 look_at_relay(struct verify *verify, struct pg_error *ret_error)
@@ -568,7 +589,8 @@ compare(struct verify *verify, const struct persister_place *place)
                       text);
         return 1;
     }
-    if (!look_at_relay(verify, &error) || !compare_all(verify, tallies, count, &error)) {
+    if (!look_at_relay(verify, &error) || !look_at_base(verify, &error) ||
+        !compare_all(verify, tallies, count, &error)) {
         (void)fprintf(stderr, "holdfast verify: PostgreSQL: %s\n", error.text);
         return 1;
     }

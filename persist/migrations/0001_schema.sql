@@ -114,6 +114,8 @@ CREATE TABLE holdfast.persister (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
     step bigint NOT NULL DEFAULT 0,
     directory text COLLATE "C", -- the data directory's mark
+    base_epoch bigint,          -- begun with a snapshot: of this epoch's journals nothing up to these
+    base_seq bigint[],          -- records, by shard, was published
     begun_at timestamptz,
     moved_at timestamptz
 );

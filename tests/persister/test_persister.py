@@ -1,0 +1,325 @@
+"""test_persister.py - what `holdfast persist` and `holdfast verify` promise, against a real PostgreSQL."""
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import urllib.request
+
+import jsonschema_rs
+import pytest
+from stage import BINARY, ROOT, Client, Crowd, Persister, Process, Server, verify, wait_for
+
+SCHEMAS = ROOT / "persist" / "schema"
+
+
+def database(uri):
+    return uri.rsplit("/", 1)[1]
+
+
+def post(server, path, body, **headers):
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{server.http}{path}", json.dumps(body).encode(), {"Content-Type": "application/json", **headers}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.loads(answer.read())
+
+
+def outbox(postgres, uri, where="true"):
+    rows = postgres.sql(
+        f"SELECT json_build_object('type', type, 'id', id, 'aggregatetype', aggregatetype, 'aggregateid', aggregateid, 'payload', payload,"
+        f" 'trace_id', trace_id, 'traceparent', traceparent, 'request_id', request_id) FROM holdfast.outbox WHERE {where} ORDER BY position",
+        database(uri),
+    )
+    return [json.loads(row[0]) for row in rows]
+
+
+def caught_up(postgres, uri, count):
+    """Waits until the outbox has so many rows."""
+    wait_for(lambda: int(postgres.sql("SELECT count(*) FROM holdfast.outbox", database(uri))[0][0]) >= count)
+
+
+def test_every_type_of_result_is_published_as_its_schema_says(postgres, uri, data):
+    """Each change of a hold, a token and an event: once, in order, with the object that HTTP shows, less what runs down."""
+    server = Server(data)
+    persister = Persister(data, uri)
+    client = Client(server.resp)
+    client.ask("EVENT", "CREATE", "e", "SECTION", "A", 3, 10, "ROW", "B", "L1", 4, "POOL", "ga", 20, "HOLD", 1, "HOLDMAX", 60)
+    client.ask("EVENT", "CREATE", "q", "POOL", "ga", 20, "QUEUE", 1, 30, 60)
+    client.ask("EVENT", "SET", "e", "pool.ga.capacity", 30)
+    hold = client.ask("HOLD", "e", "u1", "SEAT", "A/2/9", "SEAT", "A/2/8", "POOL", "ga", 2, "TTL", 30)[0]
+    shown = [json.loads(urllib.request.urlopen(f"http://127.0.0.1:{server.http}/v1/holds/{hold}").read())]
+    client.ask("EXTEND", hold, "u1", 50)
+    client.ask("CONFIRM", hold, "u1", "REF", "paid")
+    shown.append(json.loads(urllib.request.urlopen(f"http://127.0.0.1:{server.http}/v1/holds/{hold}").read()))
+    client.ask("CANCEL", hold)
+    old = client.ask("HOLD", "e", "u2", "SEAT", "A/1/1", "SEAT", "A/1/2")[0]
+    new = client.ask("HOLD", "e", "u2", "SEAT", "A/1/2", "REPLACE", old)[0]
+    client.ask("RELEASE", new, "u2")
+    client.ask("HOLD", "e", "u3", "SEAT", "B/L1/4")  # and let go: expires after a second
+    client.ask("QUEUE", "JOIN", "q", "u4")
+    token = client.ask("QUEUE", "JOIN", "q", "u5")[0]
+    client.ask("QUEUE", "LEAVE", token)
+    caught_up(postgres, uri, 17)
+    rows = outbox(postgres, uri)
+    assert {row["type"] for row in rows} == {path.stem for path in SCHEMAS.glob("*.json")}
+    for row in rows:
+        schema = json.loads((SCHEMAS / f"{row['type']}.json").read_text())
+        jsonschema_rs.validator_for(schema).validate(row["payload"])
+        assert row["type"].lower().startswith(row["aggregatetype"])
+    of_hold = [row for row in rows if row["aggregateid"] == hold]
+    assert [row["type"] for row in of_hold] == ["HoldPlaced", "HoldExtended", "HoldConfirmed", "HoldCancelled"]
+    for answer, row in zip(shown, [of_hold[0], of_hold[2]]):
+        del answer["deadline_in_ms"]
+        assert row["payload"] == answer
+    replaced = [row["type"] for row in rows if row["aggregateid"] in (old, new)]
+    assert replaced == ["HoldPlaced", "HoldReleased", "HoldPlaced", "HoldReleased"]
+    code, text = verify(data, uri)  # beside a server and a persister that run
+    assert code == 0, text
+    persister.stop()
+    server.stop()
+
+
+def test_a_request_is_known_by_its_ids_to_the_last_row(postgres, uri, data):
+    server = Server(data)
+    persister = Persister(data, uri)
+    post(server, "/v1/events", {"id": "e", "pools": [{"name": "ga", "capacity": 10}]})
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    post(server, "/v1/events/e/holds", {"user": "u", "pools": [{"name": "ga", "quantity": 1}]}, **{
+        "traceparent": f"00-{trace}-b7ad6b7169203331-01", "X-Request-ID": "req-4711"})
+    caught_up(postgres, uri, 2)
+    assert postgres.sql("SELECT trace_id, request_id FROM holdfast.hold", database(uri)) == [[trace, "req-4711"]]
+    row = outbox(postgres, uri, "type = 'HoldPlaced'")[0]
+    assert (row["trace_id"], row["request_id"]) == (trace, "req-4711")
+    assert row["traceparent"].startswith(f"00-{trace}-") and row["traceparent"].endswith("-01")
+    line = wait_for(lambda: [line for line in persister.lines() if line.get("request_id") == "req-4711"])[0]
+    assert line["trace_id"] == trace and "HoldPlaced" in line["message"]
+    persister.stop()
+    server.stop()
+
+
+def test_texts_from_outside_are_carried_whatever_bytes_they_have(postgres, uri, data):
+    """What the server takes as a payment reference PostgreSQL has to take: a zero byte, which its text does not know."""
+    server = Server(data)
+    client = Client(server.resp)
+    client.ask("EVENT", "CREATE", "e", "POOL", "ga", 20)
+    refs = ["höhe".encode(), b"a\x00b", b"x" * 128, b"'); DROP SCHEMA holdfast CASCADE; --"]
+    said = set()
+    for i, ref in enumerate(refs):
+        hold = client.ask("HOLD", "e", f"u{i}", "POOL", "ga", 1)[0]
+        if client.ask("CONFIRM", hold, f"u{i}", "REF", ref) == "OK":
+            said.add(ref.decode().replace("\0", "\ufffd"))
+    assert len(said) >= 3
+    persister = Persister(data, uri)
+    caught_up(postgres, uri, 1 + len(refs) + len(said))
+    assert {row[0] for row in postgres.sql("SELECT payment_ref FROM holdfast.hold WHERE state = 'confirmed'", database(uri))} == said
+    code, text = verify(data, uri)
+    assert code == 0, text
+    persister.stop()
+    server.stop()
+
+
+def test_a_late_persister_begins_with_a_snapshot(postgres, uri, data):
+    """The journal before it has been removed: rows come from the snapshot, and nothing of the past is published."""
+    server = Server(data, "--journal.snapshot_bytes", "4MiB", "--journal.segment_bytes", "17MiB")
+    client = Client(server.resp)
+    client.ask("EVENT", "CREATE", "e", "SECTION", "A", 100, 100, "POOL", "ga", 1000000, "QUEUE", 5, 300, 60)
+    client.ask("EVENT", "CREATE", "f", "SECTION", "A", 100, 100, "POOL", "ga", 1000000, "HOLD", 2)
+    crowd = Crowd(server.resp, "c", 7, threads=1)
+    first = data / "journal" / "00000001-000-00000000.journal"
+    second = data / "journal" / "00000001-001-00000000.journal"
+    user = 0
+    journal = client.socket
+
+    def removed():
+        nonlocal user
+        from stage import resp_request
+        for _ in range(200):
+            batch = b"".join(
+                resp_request("HOLD", "f", f"w{user + i}", "SEAT", f"A/{(user + i) % 100 + 1}/{(user + i) // 100 % 100 + 1}", "POOL", "ga", 1)
+                for i in range(100)
+            )
+            user += 100
+            journal.sendall(batch)
+            for _ in range(100):
+                while client.reader.next() is None:
+                    client.reader.feed(journal.recv(1 << 20))
+        return not first.exists() and not second.exists()
+
+    wait_for(removed, seconds=90, every=0)
+    crowd.close()
+    persister = Persister(data, uri)
+    assert "beginning with the newest snapshot" in persister.log()
+    assert int(postgres.sql("SELECT count(*) FROM holdfast.hold", database(uri))[0][0]) > 0
+    client.ask("QUEUE", "JOIN", "e", "late")
+    wait_for(lambda: outbox(postgres, uri, "type = 'TokenJoined'"))
+    client.close()
+    code, text = verify(data, uri)
+    assert code == 0, text
+    persister.stop()
+    server.stop()
+
+
+def test_a_database_of_another_directory_or_ahead_of_the_journal_is_refused(postgres, uri, data):
+    server = Server(data)
+    client = Client(server.resp)
+    client.ask("EVENT", "CREATE", "e", "POOL", "ga", 100)
+    server.stop()
+    copy = data.parent / "copy"
+    shutil.copytree(data, copy)
+    server = Server(data)
+    client = Client(server.resp)
+    for i in range(20):
+        client.ask("HOLD", "e", f"u{i}", "POOL", "ga", 1)
+    persister = Persister(data, uri)
+    caught_up(postgres, uri, 21)
+    persister.stop()
+    server.stop()
+    behind = Persister(copy, uri, wait=False)
+    assert behind.wait() == 1
+    assert "ahead of the journal" in behind.log()
+    other = data.parent / "other"
+    Server(other).stop()
+    stranger = Persister(other, uri, wait=False)
+    assert stranger.wait() == 1
+    assert "belongs to another data directory" in stranger.log()
+    assert verify(other, uri)[0] == 1
+
+
+def test_bad_settings_end_the_start_with_cause_and_remedy(postgres, uri, data):
+    Server(data).stop()
+    name = database(uri)
+    cases = [
+        ("postgresql://postgres@127.0.0.1:1/x", "refused", 1),
+        (postgres.uri("nosuch"), "does not exist", 1),
+        (postgres.uri(name, user="nosuch"), "does not exist", 1),
+        ("http://x", "neither a URI", 2),
+        (uri.replace("postgres@", "postgres:geheim@"), "PGPASSFILE", 2),
+    ]
+    for given, says, code in cases:
+        process = Persister(data, given, wait=False)
+        assert process.wait() == code, process.log()
+        assert says in process.log(), process.log()
+        assert "geheim" not in process.log()
+    postgres.sql("CREATE ROLE reader LOGIN; CREATE ROLE writer LOGIN", name)
+    process = Persister(data, postgres.uri(name, user="reader"), wait=False)
+    assert process.wait() == 1
+    assert "--migrate" in process.log() and "GRANT" in process.log(), process.log()
+    assert subprocess.run([BINARY, "persist", "--migrate", "--pg", uri], capture_output=True).returncode == 0
+    process = Persister(data, postgres.uri(name, user="reader"), wait=False)
+    assert process.wait() == 1
+    assert "denied" in process.log() or "GRANT SELECT" in process.log(), process.log()
+    postgres.sql("GRANT USAGE ON SCHEMA holdfast TO writer; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA holdfast TO writer;"
+                 "GRANT USAGE ON ALL SEQUENCES IN SCHEMA holdfast TO writer", name)
+    Persister(data, postgres.uri(name, user="writer")).stop()
+    missing = Process("persist", "--data", data.parent / "nothing", "--pg", uri)
+    assert missing.wait() == 1 and "is it the server's" in missing.log()
+
+
+def test_a_password_comes_from_a_file_alone(postgres, data):
+    """PGPASSFILE works, and neither the arguments nor the log have it."""
+    Server(data).stop()
+    postgres.sql("CREATE ROLE secret LOGIN PASSWORD 'sesam-oeffne-dich'")
+    postgres.sql("CREATE DATABASE vault OWNER secret")
+    hba = postgres.folder / "data" / "pg_hba.conf"
+    before = hba.read_text()
+    try:
+        hba.write_text("host vault secret 127.0.0.1/32 scram-sha-256\n" + before)
+        postgres.sql("SELECT pg_reload_conf()")
+        file = data.parent / "pgpass"
+        file.write_text(f"127.0.0.1:{postgres.port}:vault:secret:sesam-oeffne-dich\n")
+        file.chmod(0o600)
+        refused = Persister(data, postgres.uri("vault", user="secret"), wait=False)
+        assert refused.wait() == 1 and "no password supplied" in refused.log(), refused.log()
+        persister = Persister(data, postgres.uri("vault", user="secret"), environment={"PGPASSFILE": str(file)})
+        arguments = pathlib.Path(f"/proc/{persister.process.pid}/cmdline").read_bytes()
+        assert b"sesam" not in arguments
+        persister.stop()
+        assert "sesam" not in persister.log()
+    finally:
+        hba.write_text(before)
+        postgres.sql("SELECT pg_reload_conf()")
+
+
+def test_migrations_are_applied_once_and_never_changed(postgres, uri):
+    migrate = [BINARY, "persist", "--migrate", "--pg", uri]
+    together = [subprocess.Popen(migrate, stderr=subprocess.PIPE) for _ in range(4)]
+    assert [process.wait() for process in together] == [0] * 4, [process.stderr.read() for process in together]
+    files = sorted(path.name for path in (ROOT / "persist" / "migrations").glob("*.sql"))
+    assert postgres.sql("SELECT name FROM holdfast.migration ORDER BY number", database(uri)) == [[name] for name in files]
+    postgres.sql("UPDATE holdfast.migration SET checksum = 1 WHERE number = 1", database(uri))
+    assert subprocess.run(migrate, capture_output=True).returncode == 1
+    postgres.sql("DROP SCHEMA holdfast CASCADE", database(uri))
+    assert subprocess.run(migrate, capture_output=True).returncode == 0
+    postgres.sql("INSERT INTO holdfast.migration (number, name, checksum) VALUES (999, '0999_future.sql', 1)", database(uri))
+    later = subprocess.run(migrate, capture_output=True, text=True)
+    assert later.returncode == 1 and "0999_future.sql" in later.stderr
+
+
+def test_verify_finds_every_kind_of_difference(postgres, uri, data):
+    server = Server(data)
+    persister = Persister(data, uri)
+    crowd = Crowd(server.resp, "c", 3, threads=1)
+    wait_for(lambda: crowd.answers > 200)
+    crowd.close()
+    wait_for(lambda: verify(data, uri)[0] == 0)
+    persister.stop()
+    server.stop()
+    wait_for(lambda: verify(data, uri)[0] == 0)
+    name = database(uri)
+    damages = {
+        "event": "UPDATE holdfast.event SET status = 'paused' WHERE id = 'c-hall'",
+        "hold": "UPDATE holdfast.hold SET deadline = deadline + interval '1 ms' WHERE id = (SELECT id FROM holdfast.hold LIMIT 1)",
+        "hold_seat": "UPDATE holdfast.hold_seat SET version = version + 1 WHERE hold_id = (SELECT hold_id FROM holdfast.hold_seat LIMIT 1)",
+        "hold_pool": "DELETE FROM holdfast.hold_pool WHERE hold_id = (SELECT hold_id FROM holdfast.hold_pool LIMIT 1)",
+        "seat": "UPDATE holdfast.seat SET hold_id = NULL, state = 'free' WHERE seat = (SELECT seat FROM holdfast.seat WHERE state <> 'free' LIMIT 1)"
+                " AND state <> 'free'",
+        "token": "DELETE FROM holdfast.token WHERE id = (SELECT id FROM holdfast.token LIMIT 1)",
+        "outbox": "DELETE FROM holdfast.outbox WHERE position = 5",
+    }
+    for table, damage in damages.items():
+        # each damage alone: the tables as they were are put back from a copy
+        postgres.sql(f"CREATE TABLE kept AS TABLE holdfast.{table}", name)
+        postgres.sql(damage, name)
+        code, text = verify(data, uri)
+        assert code == 1, (table, text)
+        assert f"{table}: " in text, (table, text)
+        postgres.sql(f"DELETE FROM holdfast.{table}; INSERT INTO holdfast.{table} SELECT * FROM kept; DROP TABLE kept", name)
+    assert verify(data, uri)[0] == 0
+
+
+def test_schemas_only_ever_gain_optional_members():
+    """Compared with those of the last release: nothing that a consumer relies on has gone, nothing new is demanded."""
+    for path in sorted((SCHEMAS / "released").glob("*.json")):
+        released, now = json.loads(path.read_text()), json.loads((SCHEMAS / path.name).read_text())
+        compare(released, now, path.stem)
+
+
+def compare(released, now, where):
+    assert released.get("type") == now.get("type"), where
+    assert released.get("enum") == now.get("enum") and released.get("const") == now.get("const"), where
+    assert released.get("pattern") == now.get("pattern") and released.get("format") == now.get("format"), where
+    assert set(released.get("required", [])) <= set(now.get("required", [])), f"{where}: what was always there may be missing"
+    old, new = released.get("properties", {}), now.get("properties", {})
+    assert set(old) <= set(new), f"{where}: members have gone"
+    assert set(now.get("required", [])) - set(released.get("required", [])) <= set(old), f"{where}: a new member is demanded"
+    for name in old:
+        compare(old[name], new[name], f"{where}.{name}")
+    if "items" in released:
+        compare(released["items"], now["items"], f"{where}[]")
+
+
+def test_the_document_of_events_is_fresh():
+    done = subprocess.run(["python3", str(ROOT / "persist" / "schema" / "document.py"), "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("path, status", [("/metrics", 200), ("/healthz", 200), ("/nothing", 404)])
+def test_its_own_listener(postgres, uri, data, path, status):
+    Server(data).stop()
+    persister = Persister(data, uri)
+    code, body = persister.get(path)
+    assert code == status
+    if path == "/metrics":
+        assert "# TYPE holdfast_persister_lag_ms gauge" in body
+    persister.stop()
