@@ -126,14 +126,6 @@ place_decide(struct shard *shard, struct operation *op)
         place_refuse(shard, op);
         return;
     }
-    bool same;
-    uint32_t size;
-    uint64_t time_ms;
-    if (op->key_used && key_find(shard, &op->key, &op->fingerprint, &same, &size, &time_ms) != NULL) {
-        op->refusal.status = STATUS_KEYREUSED;
-        place_refuse(shard, op);
-        return;
-    }
     if (op->late) {
         late_decide(shard, op);
         return;

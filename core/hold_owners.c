@@ -46,7 +46,7 @@ place_route(struct shard *shard, struct operation *op)
     /* A check of the decision itself may still fail where owners were waited for: then nothing may be
      * final. */
     bool waited = shard->settings.shard_count > 1 || op->stage == STAGE_AGAIN;
-    bool may_fail = waited && (op->key_used || op->replaced != SLAB_NONE);
+    bool may_fail = waited && op->replaced != SLAB_NONE;
     op->multiple = several || remote_pool || may_fail;
 }
 

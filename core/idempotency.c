@@ -11,6 +11,8 @@
  *     46  uint16      route16 of the key's owner, for a start with another shard count
  *     48  reply
  *
+ * A key whose command is not decided yet stands in an index of its own: another command with it waits.
+ *
  * Keys and commands are told apart by 128 bits of XXH3 under the data directory's seed: two of a billion
  * keys share one with a probability of about 10^-21.
  */
@@ -42,6 +44,35 @@ keys_open(struct shard *shard, struct carve *carve)
     keys->ring = carve_bytes(carve, keys->size);
     uint64_t count_max = keys->size / (sizeof(struct key_entry) + KEY_ALIGN) + 1;
     index_open(&keys->index, carve, count_max > (1u << 30) ? 1u << 30 : (uint32_t)count_max);
+    index_open(&keys->under_way, carve, shard->settings.operations_max);
+}
+
+void
+key_under_way(struct shard *shard, const struct operation *op, bool on)
+{
+    assert(op->key_used);
+    if (on) {
+        index_add(&shard->keys.under_way, op->key.low, operation_slot(shard, op));
+        return;
+    }
+    index_remove(&shard->keys.under_way, op->key.low, operation_slot(shard, op));
+    shard->wake = true; /* whoever waits for it looks again */
+}
+
+bool
+key_is_under_way(const struct shard *shard, const struct key_hash *key)
+{
+    const struct key_store *keys = &shard->keys;
+    if (keys->under_way.count == 0)
+        return false;
+    struct index_cursor cursor = index_find(&keys->under_way, key->low);
+    uint32_t slot;
+    while ((slot = index_next(&cursor)) != SLAB_NONE) {
+        const struct operation *op = operation_at(shard, slot);
+        if (op->key.low == key->low && op->key.high == key->high)
+            return true;
+    }
+    return false;
 }
 
 static struct key_hash
@@ -344,4 +375,5 @@ keys_check(const struct shard *shard)
     }
     assert(count == keys->count);
     assert(count == keys->index.count);
+    index_check(&keys->under_way);
 }

@@ -11,19 +11,13 @@
  * answer
  *
  * A crash between the two forgets a key that nobody was told of. That is harmless: each of these commands
- * says the same when it is repeated. Two of one key at a time: the second waits for the first.
+ * says the same when it is repeated.
  */
 #include "core/shard_internal.h"
 
 #include <assert.h>
 
 static_assert(CALLER_SIZE_MAX <= USER_ID_SIZE_MAX, "key_hash_make() takes a caller for a user");
-
-void
-keeper_open(struct shard *shard, struct carve *carve)
-{
-    index_open(&shard->kept, carve, shard->settings.operations_max);
-}
 
 bool
 keeper_keyed(const struct command *c)
@@ -54,22 +48,6 @@ keeper_home(const struct shard *shard, const struct command *c)
     return route_shard(route16(user_hash(shard, key_owner(c))), shard->settings.shard_count);
 }
 
-bool
-keeper_has(const struct shard *shard, const struct key_hash *key)
-{
-    if (shard->kept.count == 0)
-        return false;
-    struct index_cursor cursor = index_find(&shard->kept, key->low);
-    uint32_t slot;
-    while ((slot = index_next(&cursor)) != SLAB_NONE) {
-        const struct operation *op = operation_at(shard, slot);
-        assert(op->stage == STAGE_FORWARDED);
-        if (op->key.low == key->low && op->key.high == key->high)
-            return true;
-    }
-    return false;
-}
-
 void
 keeper_execute(struct shard *shard, const struct origin *origin, const struct command *c)
 {
@@ -87,7 +65,7 @@ keeper_execute(struct shard *shard, const struct origin *origin, const struct co
     op->key = key;
     op->fingerprint = fingerprint;
     op->route = route16(user_hash(shard, key_owner(c)));
-    index_add(&shard->kept, key.low, operation_slot(shard, op));
+    key_under_way(shard, op, true);
     struct origin inner = {shard->settings.shard_index, 0, operation_slot(shard, op)};
     struct command bare = *c;
     bare.key.size = 0;
@@ -100,9 +78,8 @@ keeper_answered(struct shard *shard, uint32_t slot, const struct reply *reply)
 {
     struct operation *op = operation_at(shard, slot);
     assert(op->stage == STAGE_FORWARDED);
-    index_remove(&shard->kept, op->key.low, slot);
+    key_under_way(shard, op, false);
     op->stage = STAGE_DECIDED;
-    shard->wake = true;
     if (reply->status != STATUS_OK) {
         operation_finish_refused(shard, op, reply);
         return;

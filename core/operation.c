@@ -84,6 +84,8 @@ operation_user_busy(struct shard *shard, struct operation *op)
     assert(user->busy == SLAB_NONE);
     user->busy = operation_slot(shard, op);
     op->user_busy = true;
+    if (op->key_used)
+        key_under_way(shard, op, true);
 }
 
 void
@@ -95,6 +97,8 @@ operation_user_free(struct shard *shard, struct operation *op)
     assert(user->busy == operation_slot(shard, op));
     user->busy = SLAB_NONE;
     op->user_busy = false;
+    if (op->key_used)
+        key_under_way(shard, op, false);
     if (op->waiting_first != SLAB_NONE) {
         struct parked *first = slab_item(&shard->parkeds, op->waiting_first);
         first->run_last = op->waiting_last;

@@ -60,6 +60,9 @@
 #define PLANT_TOKEN_LOST            46 /* queue_record.c: a snapshot forgets who waits */
 #define PLANT_DRAW_BY_ARRIVAL       47 /* queue_command.c: early joiners are not drawn */
 #define PLANT_RANK_COUNTS_LEAVERS   48 /* token.c: who left is still counted */
+#define PLANT_JOIN_TOLD_TOO_SOON    49 /* token.c: a second join is told of a place that is not on disk yet */
+#define PLANT_PLACE_NAMED_TOO_SOON  50 /* queue.c: HOLDS names a place that is not on disk yet */
+#define PLANT_SILENT_REVIVED        51 /* token.c: who has been silent for too long lives until the sweep */
 /* clang-format on */
 
 #endif

@@ -212,7 +212,7 @@ void token_end_durable(struct shard *shard, uint32_t token);
 void queue_admitted(struct shard *shard, const struct message_admitted *message);
 void queue_revoked(struct shard *shard, const struct message_revoked *message);
 void queue_note(struct shard *shard, uint32_t from, const struct message_queue_note *message);
-bool queue_user_token(const struct shard *shard, uint32_t event, struct bytes user, struct uuid *ret_token);
+bool queue_user_token(struct shard *shard, uint32_t event, struct bytes user, struct uuid *ret_token);
 void queue_token_of(struct shard *shard, uint32_t from, const struct message_token_of *message);
 
 /* -- queue_command.c -- */

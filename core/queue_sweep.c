@@ -162,6 +162,8 @@ queues_check(const struct shard *shard)
         for (uint32_t at = token->watchers; at != SLAB_NONE; at = watcher_at(shard, at)->next) {
             assert(watcher_at(shard, at)->token == slot);
             owed += watcher_at(shard, at)->owed;
+            assert(watcher_at(shard, at)->kind != WATCH_ONCE || token->state == TOKEN_WAITING ||
+                   token_undecided(token)); /* whoever polls is told of every change */
         }
     }
     assert(owed == queues->owed_count);

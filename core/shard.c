@@ -68,7 +68,6 @@ lay_out(struct shard *shard, struct carve *carve)
     queues_open(shard, carve);
     admissions_open(shard, carve);
     slab_open(&shard->operations, carve, sizeof(struct operation), s->operations_max);
-    keeper_open(shard, carve);
     slab_open(&shard->gathers, carve, sizeof(struct gather), gather_count(s));
     slab_open(&shard->parkeds, carve, sizeof(struct parked), s->operations_max);
     shard->pending_max = s->operations_max + 4 * s->expire_batch;
@@ -382,7 +381,7 @@ key_replayed(struct shard *shard, const struct origin *origin, const struct comm
     *ret_fingerprint = command_fingerprint(shard, c);
     uint64_t time_ms;
     const uint8_t *packed = key_find(shard, ret_key, ret_fingerprint, &same, &size, &time_ms);
-    if (packed == NULL && !keeper_has(shard, ret_key))
+    if (packed == NULL && !key_is_under_way(shard, ret_key))
         return false;
     if (packed == NULL) { /* the first of this key is under way */
         if (!park_command(shard, origin, c))

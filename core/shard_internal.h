@@ -251,7 +251,8 @@ struct key_store {
     uint64_t size;
     uint64_t head; /* where the next answer goes; positions only grow, ring[position % size] */
     uint64_t tail;
-    struct index index; /* positions / KEY_ALIGN, modulo the ring */
+    struct index index;     /* positions / KEY_ALIGN, modulo the ring */
+    struct index under_way; /* operations whose key is not remembered yet */
     uint32_t count;
 };
 
@@ -458,7 +459,6 @@ struct shard {
     struct admissions admissions;
 
     struct slab operations;
-    struct index kept; /* operations by the key that this home keeps for them: key_keeper.c */
     struct slab gathers;
     struct slab parkeds;
     uint32_t operation_serial;
@@ -744,6 +744,9 @@ void snapshot_barrier(struct shard *shard, uint32_t from, const struct message_b
 
 /* -- idempotency.c -- */
 void keys_open(struct shard *shard, struct carve *carve);
+/* The operation's command, which has a key, is not decided yet; or is now. */
+void key_under_way(struct shard *shard, const struct operation *op, bool on);
+bool key_is_under_way(const struct shard *shard, const struct key_hash *key);
 struct key_hash key_hash_make(const struct shard *shard, struct bytes owner, struct bytes key);
 struct key_hash command_fingerprint(const struct shard *shard, const struct command *command);
 /* NULL: unknown. Else the packed reply, whether the fingerprint is the same, and when it was given. */
@@ -884,14 +887,11 @@ uint64_t record_parts(struct shard *shard, enum record_type type, const struct b
 bool push_send(struct shard *shard, uint32_t to, uint64_t watch, const struct reply *reply);
 
 /* -- key_keeper.c -- */
-void keeper_open(struct shard *shard, struct carve *carve);
 /* Has it a key that lives elsewhere than where the command is executed? Then it goes by the key's home. */
 bool keeper_keyed(const struct command *command);
 uint32_t keeper_home(const struct shard *shard, const struct command *command);
 void keeper_execute(struct shard *shard, const struct origin *origin, const struct command *command);
 void keeper_answered(struct shard *shard, uint32_t operation, const struct reply *reply);
-/* Is a command with this key on its way? */
-bool keeper_has(const struct shard *shard, const struct key_hash *key);
 
 /* -- shard.c -- */
 /* The answer to an operation's command or a refused command; takes shard->reply. */

@@ -98,6 +98,8 @@ token_state_now(const struct shard *shard, const struct token *token)
         return token->state;
     uint64_t ends_ms =
         token->state == TOKEN_ACTIVE ? token->wheel.deadline_ms : token_grace_ends_ms(shard, token);
+    if (PLANTED(PLANT_SILENT_REVIVED) && token->state == TOKEN_WAITING)
+        ends_ms = UINT64_MAX;
     if (event_at(shard, token->event)->settings->status == EVENT_CLOSED || ends_ms <= shard->now_ms)
         return TOKEN_EXPIRED; /* not swept yet */
     return token->state;
@@ -153,7 +155,8 @@ token_answer(struct shard *shard, const struct origin *origin, uint32_t slot, en
              bool created)
 {
     const struct token *token = token_at(shard, slot);
-    bool settled = token->state <= TOKEN_ACTIVE && command != COMMAND_QUEUE_JOIN;
+    bool settled = token->state <= TOKEN_ACTIVE &&
+                   (command != COMMAND_QUEUE_JOIN || (PLANTED(PLANT_JOIN_TOLD_TOO_SOON) && !created));
     struct reply *reply = token_reply(shard, slot, command, created);
     reply_send(shard, origin, reply, settled || shard->sequence <= shard->durable ? 0 : shard->sequence);
 }

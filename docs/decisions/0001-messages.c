@@ -3,7 +3,7 @@
  * decisions 0001 and 0004. Not part of the build:
  *
  *     gcc -std=c17 -D_GNU_SOURCE -I. -Iinclude -o build/messages docs/decisions/0001-messages.c \
- *         $(find core -name '*.c') && build/messages
+ *         $(find core -name '*.c') -lnettle && build/messages
  *
  * The shards share one thread and one queue; records are durable as soon as nothing else is to be done.
  */
@@ -123,6 +123,8 @@ open_shards(void)
             .users_max = 1000,
             .events_max = 10,
             .operations_max = 256,
+            .tokens_max = 64,
+            .watchers_max = 64,
             .seats_max = 100000,
             .event_bytes_max = 1 << 20,
             .key_bytes_max = 1 << 20,
