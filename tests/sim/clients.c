@@ -185,7 +185,13 @@ ask_queue(const struct scenario *scenario, const struct model *model, struct ran
           struct request *request)
 {
     uint32_t draw = random_below(random, 100);
-    request->type = draw < 50 ? COMMAND_QUEUE_JOIN : draw < 82 ? COMMAND_QUEUE_GET : COMMAND_QUEUE_LEAVE;
+    request->type = draw < 50   ? COMMAND_QUEUE_JOIN
+                    : draw < 77 ? COMMAND_QUEUE_GET
+                    : draw < 82 ? COMMAND_QUEUE_WATCH
+                                : COMMAND_QUEUE_LEAVE;
+    if (request->type == COMMAND_QUEUE_GET && random_chance(random, 30)) {
+        request->wait_ms = random_between(random, 1, CLIENT_WAIT_MS);
+    }
     if (request->type == COMMAND_QUEUE_JOIN) {
         request->user = pick_user(scenario, random);
         request->event = (int8_t)random_below(random, scenario->event_count);
@@ -200,6 +206,42 @@ ask_queue(const struct scenario *scenario, const struct model *model, struct ran
                                                   : UINT32_MAX;
     int32_t token = pick_token(model, random, -1, states);
     request->hold = token < 0 || random_chance(random, 2) ? random_id(random) : model->tokens[token].id;
+}
+
+/* The same user once more, while the first join may still be on its way: joins again, or asks what there is
+ * (the second answer must not know more than a crash will leave). */
+static bool
+ask_after_join(const struct op *before, struct random *random, struct request *request)
+{
+    if (before->request.type != COMMAND_QUEUE_JOIN || before->request.event < 0 ||
+        !random_chance(random, 60)) {
+        return false;
+    }
+    *request = before->request;
+    if (random_chance(random, 60)) {
+        request->type = COMMAND_HOLDS;
+    }
+    return true;
+}
+
+/* The end of some watch; only where nothing else is under way, so that it is certain when. */
+static bool
+ask_unwatch(const struct clients *clients, struct random *random, const struct op *ops,
+            struct request *request)
+{
+    if (!random_chance(random, 10)) {
+        return false;
+    }
+    for (uint32_t tries = 0; tries < 8 && clients->op_count > 0; tries++) {
+        uint32_t index = random_below(random, clients->op_count);
+        if (ops[index].watching) {
+            request->type = COMMAND_QUEUE_UNWATCH;
+            request->hold = ops[index].request.hold;
+            request->watch = index;
+            return true;
+        }
+    }
+    return false;
 }
 
 /* ---- the rest --------------------------------------------------------------------------------- */
@@ -346,7 +388,7 @@ static bool
 takes_key(uint8_t type)
 {
     return type == COMMAND_HOLD || type == COMMAND_CONFIRM || type == COMMAND_EXTEND ||
-           type == COMMAND_RELEASE;
+           type == COMMAND_RELEASE || type == COMMAND_QUEUE_JOIN;
 }
 
 static void
@@ -391,7 +433,12 @@ clients_ask(struct clients *clients, const struct scenario *scenario, struct ran
     op->shard = random_below(random, 60);
     do {
         memset(&op->request, 0, sizeof op->request);
-        if (scenario->queues && random_chance(random, 40)) {
+        if (scenario->queues && alone && ask_unwatch(clients, random, ops, &op->request)) {
+            op->shard = ops[op->request.watch].shard; /* the connection that watches */
+        } else if (scenario->queues && !alone && clients->op_count > 0 &&
+                   ask_after_join(op - 1, random, &op->request)) {
+            continue;
+        } else if (scenario->queues && random_chance(random, 40)) {
             ask_queue(scenario, model, random, &op->request);
         } else {
             ask_anything(scenario, model, random, alone, &op->request);

@@ -6,6 +6,9 @@
 
 #include "tests/sim/model.h"
 
+/* The longest wait of a long poll. */
+#define CLIENT_WAIT_MS 40
+
 /* How far a run has come with its numbered things. */
 struct clients {
     uint32_t op_count;

@@ -54,6 +54,8 @@ struct request {
     uint32_t hold_seconds;
     uint32_t limit;
     uint32_t active_max;
+    uint32_t wait_ms; /* QUEUE_GET: a long poll */
+    uint32_t watch;   /* QUEUE_UNWATCH: which WATCH, by the number of its op */
     struct uuid hold; /* or the token */
     struct uuid replaces;
     struct request_seat seats[HOLD_SEATS_MAX];
@@ -92,6 +94,7 @@ struct answer_token {
     int8_t user;
     uint8_t state;
     uint64_t position;
+    uint64_t position_slack; /* in a prediction: so many more may be counted that have gone, but are not swept */
     uint64_t deadline_ms;
 };
 
@@ -149,6 +152,9 @@ struct op {
     bool early;         /* the answer left before this record was on the disk: */
     uint64_t sequence;  /* the answer waits for this record */
     uint32_t rows_seen; /* SEATS: pieces so far */
+    bool watching;      /* QUEUE_WATCH: there is more to be told */
+    uint8_t watch_state; /* and what was told last */
+    uint64_t watch_position;
     struct answer answer;
 };
 

@@ -1079,6 +1079,8 @@ execute_any(struct model *model, const struct scenario *scenario, const struct o
     case COMMAND_QUEUE_JOIN:
     case COMMAND_QUEUE_GET:
     case COMMAND_QUEUE_LEAVE:
+    case COMMAND_QUEUE_WATCH:
+    case COMMAND_QUEUE_UNWATCH:
         memset(answer, 0, offsetof(struct answer, holds));
         queue_execute(model, scenario, op, now_ms, options, answer);
         return;

@@ -52,6 +52,8 @@ struct model_token {
     bool drawn;    /* early, and there is a lottery */
     bool admitted; /* active: the home knows for certain */
     bool may_be_active;
+    bool unswept;      /* ended by silence, but others may still count it */
+    uint8_t watched;   /* by so many */
     uint8_t stale;
     uint64_t stale_until; /* step: requests sent before it may see what was */
     uint64_t order;

@@ -72,6 +72,18 @@ waiting_before(const struct model *model, uint32_t slot)
     return before;
 }
 
+/* Who has gone by silence, and is counted until somebody touches the place. */
+static uint32_t
+unswept_before(const struct model *model, uint32_t slot)
+{
+    uint32_t before = 0;
+    for (uint32_t i = 0; i < model->token_count; i++) {
+        before += model->tokens[i].unswept && model->tokens[i].event == model->tokens[slot].event &&
+                  stands_before(&model->tokens[i], &model->tokens[slot]);
+    }
+    return before;
+}
+
 static int32_t
 first_waiting(const struct model *model, int8_t event)
 {
@@ -338,6 +350,7 @@ answer_token(const struct model *model, const struct scenario *scenario, uint32_
     }
     if (token->state == TOKEN_WAITING && scenario->events[token->event].opens_at_ms <= now_ms) {
         answer->token.position = waiting_before(model, slot) + 1;
+        answer->token.position_slack = unswept_before(model, slot);
         answer->token.chance_none = answer->token.position > units_left(model, scenario, token->event);
     }
 }
@@ -416,6 +429,12 @@ queue_execute(struct model *model, const struct scenario *scenario, const struct
     }
     if (!leave || (op->answered && !told_left)) {
         go_along(model, scenario, (uint32_t)slot, op, now_ms, options);
+    }
+    bool there = token->state == TOKEN_WAITING || token->state == TOKEN_ACTIVE;
+    if (op->request.type == COMMAND_QUEUE_WATCH && there && token->watched < UINT8_MAX) {
+        token->watched++;
+    } else if (op->request.type == COMMAND_QUEUE_UNWATCH && token->watched > 0) {
+        token->watched--;
     }
     bool unheard = token->stale == STALE_OWNER && op->sent_step < token->stale_until && told_left;
     if (leave && (token->state == TOKEN_WAITING || token->state == TOKEN_ACTIVE || unheard)) {
@@ -559,9 +578,10 @@ rest_event(struct model *model, const struct scenario *scenario, int8_t event, u
     end_by_time(model, event, now_ms);
     for (uint32_t i = 0; i < model->token_count; i++) {
         struct model_token *token = &model->tokens[i];
-        if (waits(token, event) && token->seen_last_ms + silent_ms <= now_ms) {
+        if (waits(token, event) && token->watched == 0 && token->seen_last_ms + silent_ms <= now_ms) {
             end_token(token, TOKEN_EXPIRED, token->seen_first_ms);
         }
+        token->unswept = token->unswept && token->event != event;
     }
     bool open = is_open(model, scenario, event, now_ms);
     bool units = units_left(model, scenario, event) > 0;
@@ -613,9 +633,36 @@ queue_silent(const struct model *model, const struct scenario *scenario, uint64_
 {
     for (uint32_t i = 0; i < model->token_count; i++) {
         const struct model_token *token = &model->tokens[i];
-        if (token->state == TOKEN_WAITING &&
+        if (token->state == TOKEN_WAITING && token->watched == 0 &&
             token->seen_first_ms + scenario->events[token->event].grace_seconds * (uint64_t)1000 <=
                 now_ms) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void
+queue_silence(struct model *model, const struct scenario *scenario, uint64_t now_ms)
+{
+    for (uint32_t i = 0; i < model->token_count; i++) {
+        struct model_token *token = &model->tokens[i];
+        uint64_t grace_ms = scenario->events[token->event].grace_seconds * (uint64_t)1000;
+        if (token->state == TOKEN_WAITING && token->watched == 0 &&
+            token->seen_last_ms + grace_ms + SILENCE_MS <= now_ms) {
+            end_token(token, TOKEN_EXPIRED, token->seen_first_ms);
+            token->unswept = true;
+        }
+    }
+}
+
+bool
+queue_ends_at(const struct model *model, uint64_t now_ms)
+{
+    for (uint32_t i = 0; i < model->token_count; i++) {
+        const struct model_token *token = &model->tokens[i];
+        if (token->state == TOKEN_ACTIVE && token->deadline_first_ms <= now_ms &&
+            now_ms <= token->deadline_last_ms) {
             return true;
         }
     }
@@ -629,6 +676,7 @@ queue_restarted(struct model *model, uint64_t first_ms, uint64_t last_ms)
         if (model->tokens[i].state == TOKEN_WAITING) {
             model->tokens[i].seen_first_ms = first_ms;
             model->tokens[i].seen_last_ms = last_ms;
+            model->tokens[i].watched = 0;
         }
     }
 }
@@ -641,7 +689,7 @@ queue_sure_ms(const struct model *model, const struct scenario *scenario, uint64
         const struct model_token *token = &model->tokens[i];
         uint64_t from_ms = UINT64_MAX;
         uint64_t to_ms = 0;
-        if (token->state == TOKEN_WAITING) {
+        if (token->state == TOKEN_WAITING && token->watched == 0) {
             uint64_t grace_ms = scenario->events[token->event].grace_seconds * (uint64_t)1000;
             from_ms = token->seen_first_ms + grace_ms - margin_ms;
             to_ms = token->seen_last_ms + grace_ms + SILENCE_MS + SWEEP_MS;

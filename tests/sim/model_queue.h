@@ -6,7 +6,7 @@
 
 #include "tests/sim/model.h"
 
-/* QUEUE_JOIN, QUEUE_GET, QUEUE_LEAVE. The answer is zeroed. */
+/* QUEUE_JOIN, QUEUE_GET, QUEUE_LEAVE, QUEUE_WATCH, QUEUE_UNWATCH. The answer is zeroed. */
 void queue_execute(struct model *model, const struct scenario *scenario, const struct op *op,
                    uint64_t now_ms, uint32_t options, struct answer *answer);
 
@@ -47,8 +47,14 @@ void queue_restarted(struct model *model, uint64_t first_ms, uint64_t last_ms);
 uint64_t queue_sure_ms(const struct model *model, const struct scenario *scenario, uint64_t now_ms,
                        uint64_t margin_ms);
 
+/* Whoever has been silent for so long has gone, though no sweep has come by. */
+void queue_silence(struct model *model, const struct scenario *scenario, uint64_t now_ms);
+
 /* Has somebody been silent for so long that the next sweep ends the place? */
 bool queue_silent(const struct model *model, const struct scenario *scenario, uint64_t now_ms);
+
+/* Does somebody's time to hold end at this very moment? */
+bool queue_ends_at(const struct model *model, uint64_t now_ms);
 
 /* Is something about this token open that an answer would tell? */
 bool queue_open_question(const struct model_token *token);

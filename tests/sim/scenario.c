@@ -446,6 +446,8 @@ scenario_command(const struct scenario *scenario, const struct op *op, uint32_t 
     ret_command->hold = request->hold;
     ret_command->late = request->late;
     ret_command->seconds = request->seconds;
+    ret_command->wait_ms = request->wait_ms;
+    ret_command->watch = ret_command->type == COMMAND_QUEUE_WATCH ? op_index + 1 : request->watch + 1;
     switch (ret_command->type) {
     case COMMAND_HOLD:
         fill_hold(scenario, request, ret_command);
@@ -618,7 +620,8 @@ scenario_print_request(const struct scenario *scenario, const struct op *op)
 {
     static const char *const words[] = {"?",      "HOLD",    "CONFIRM", "EXTEND", "RELEASE",
                                         "CANCEL", "GETHOLD", "HOLDS",   "CREATE", "SET",
-                                        "GET",    "SEATS",   "JOIN",    "QGET",   "LEAVE"};
+                                        "GET",    "SEATS",   "JOIN",    "QGET",   "LEAVE",
+                                        "WATCH",  "UNWATCH"};
     const struct request *request = &op->request;
     printf("%s e%d u%d", words[request->type], request->event, request->user);
     if (op->key != 0) {
@@ -672,7 +675,7 @@ scenario_print_request(const struct scenario *scenario, const struct op *op)
     default:
         printf(" ");
         print_id(&request->hold);
-        printf("%s seconds=%u", request->late ? " late" : "", request->seconds);
+        printf("%s seconds=%u wait=%u", request->late ? " late" : "", request->seconds, request->wait_ms);
         break;
     }
     printf(" @%u", op->shard);

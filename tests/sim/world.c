@@ -181,6 +181,14 @@ host_reply(void *context, uint64_t tag, const struct reply *reply, uint64_t sequ
     }
     scenario_answer(world->scenario, reply, &op->answer);
     op->replied = true;
+    if (op->request.type == COMMAND_QUEUE_UNWATCH && reply->status == STATUS_OK) {
+        world->ops[op->request.watch].watching = false;
+    }
+    if (op->request.type == COMMAND_QUEUE_WATCH && reply->status == STATUS_OK && op->watch_state == 0) {
+        op->watching = reply->token.state <= TOKEN_ACTIVE;
+        op->watch_state = (uint8_t)reply->token.state;
+        op->watch_position = reply->token.position;
+    }
     op->sequence = sequence;
     op->rows_seen = 0;
     if (reply->kind == REPLY_MAP && reply->map->row_to < reply->map->row_count) {
@@ -231,10 +239,20 @@ static void
 host_push(void *context, uint64_t watch, const struct reply *reply, uint64_t sequence)
 {
     struct host *host = context;
-    (void)watch;
-    (void)reply;
+    struct op *op = &host->world->ops[watch - 1];
+    const struct token_view *token = &reply->token;
     (void)sequence;
-    host->world->broken = "news of a token that nobody watches";
+    if (!op->sent || op->request.type != COMMAND_QUEUE_WATCH || op->shard != host->index ||
+        !uuid_equal(&op->request.hold, &token->id) || reply->kind != REPLY_TOKEN) {
+        host->world->broken = "news of a token that nobody watches";
+    } else if (op->watch_state > TOKEN_ACTIVE || (uint8_t)token->state < op->watch_state) {
+        host->world->broken = "news of a token that has gone on since";
+    } else if (token->position > op->watch_position && op->watch_position > 0) {
+        host->world->broken = "news that somebody has fallen back";
+    }
+    op->watching = token->state <= TOKEN_ACTIVE;
+    op->watch_state = (uint8_t)token->state;
+    op->watch_position = token->position;
 }
 
 static void
