@@ -458,7 +458,7 @@ def test_watching_ends(server, new_id):
     api, watcher, http = Resp(server), Resp(server), Http(server)
     assert poll(lambda: metric(http, "holdfast_queue_watches") == 0)
     event = new_id()
-    assert api.create(event, pools=[("ga", 100)], queue=(1, 600, 2)).ok
+    assert api.create(event, pools=[("ga", 100)], queue=(1, 600, 5)).ok
     first, second, third, fourth = join(api, event, "u1", "u2", "u3", "u4")
     for token in (second, third, fourth):
         assert watcher.watch(token).ok
@@ -473,8 +473,8 @@ def test_watching_ends(server, new_id):
     assert (push["token"], push["state"]) == (third, "left")
     watcher.close()
     assert poll(lambda: metric(http, "holdfast_queue_watches") == 0)
-    # nobody watches it, and nobody asks: silent
-    time.sleep(4)
+    # nobody watches it, and nobody asks it (a look at the user is no sign of life): silent
+    assert poll(lambda: http.request("GET", f"/v1/events/{event}/users/u4").json()["token"] is None, seconds=30)
     assert state_of(api, fourth) == "expired"
     api.close(), http.close()
 
