@@ -24,6 +24,9 @@ static_assert(640 + 2 * sizeof(struct message_reserved) + 2 * sizeof(struct mess
                   OPERATION_BYTES,
               "with the entries of the outbox");
 
+/* Homes that are told of a token in one call: about a millisecond of work. */
+#define TOKENS_TOLD_BATCH 512
+
 /* ---- opening ---- */
 
 static uint32_t
@@ -722,15 +725,19 @@ pending_push(struct shard *shard, uint64_t sequence, uint32_t index, enum pendin
         (struct pending){.sequence = sequence, .index = index, .kind = kind};
 }
 
-/* Does what waited for durability, in order; stops where messages find no room. */
+/* Does what waited for durability, in order; stops where messages find no room, or when it has told homes
+ * of so many tokens that the loop would stall (an opening lets in thousands with one batch); then
+ * shard_backlogged(). */
 static void
 pending_run(struct shard *shard)
 {
+    uint32_t tokens = 0;
     while (shard->pending_head < shard->pending_tail) {
         struct pending next = shard->pending[shard->pending_head % shard->pending_max];
         if (next.sequence > shard->durable ||
             (next.kind == PENDING_HOLD && !hold_return_room(shard, next.index)) ||
-            (next.kind >= PENDING_TOKEN && !token_home_room(shard, next.index)))
+            (next.kind >= PENDING_TOKEN &&
+             (tokens++ == TOKENS_TOLD_BATCH || !token_home_room(shard, next.index))))
             return;
         shard->pending_head++;
         switch (next.kind) {
