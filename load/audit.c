@@ -30,14 +30,6 @@
 #define MAY_BE_HELD 2u
 #define MAY_BE_SOLD 4u
 
-static uint64_t
-wall_ms(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_REALTIME, &now); /* this clock always exists */
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 void
 audit_differs(struct audit *audit, const char *format, ...)
 {

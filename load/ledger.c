@@ -12,9 +12,11 @@
  *                  |--- u7 ---|
  *                        |-- u9 --|                   oversold by one
  *
- * Each shard takes the time once a tick, so the start of one hold, by its shard's clock, may lie a little
- * before the deadline of the one that ended before it was granted, by another shard's: an overlap of up to
- * SHARD_CLOCKS_MS proves nothing, and a longer one does. What is confirmed never ends.
+ * Each shard takes the time once a tick, so the start of one hold, by its shard's clock, may lie before the
+ * end of the one that ended before it was granted, by another shard's or by ours: a little mostly, and as
+ * long as a tick of a server that is overrun. It certainly is held when its answer has been read, so that
+ * is taken for its start where it is later. An overlap of up to SHARD_CLOCKS_MS proves nothing then, and a
+ * longer one does. What is confirmed never ends.
  */
 #include "load/ledger.h"
 
@@ -164,6 +166,8 @@ ledger_oversold(const struct ledger *ledger, uint32_t stock, uint32_t hold_secon
         uint64_t life_ms = (uint64_t)hold_seconds * 1000;
         uint64_t start_ms = grant->deadline_ms > life_ms ? grant->deadline_ms - life_ms : 0;
         uint64_t end_ms = grant_end_ms(grant);
+        if (grant->read_ms > start_ms)
+            start_ms = grant->read_ms;
         for (uint32_t j = 0; j < grant->seat_count; j++) {
             const struct granted_seat *seat = &ledger->seats[grant->seat_first + j];
             promises[promise_count++] = (struct promise){start_ms, end_ms, seat->seat, seat->version};

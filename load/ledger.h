@@ -17,6 +17,7 @@ enum grant_state {
 struct grant {
     struct uuid hold;
     uint64_t deadline_ms;
+    uint64_t read_ms;  /* when its answer was read, by our clock; 0: not noted */
     uint64_t ended_ms; /* when the buyer asked to give it back, by our clock */
     uint32_t buyer;
     uint32_t seat_first; /* in the ledger's seats */

@@ -24,7 +24,6 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 /* Our clock may differ from the server's by so much: a slot lasts at least until so long before its
  * deadline. */
@@ -259,14 +258,6 @@ room_arrive(struct workload *workload, struct ask *ask)
         step_later(workload, ask->buyer, STEP_JOIN_AGAIN, ASK_OTHER, ask->due_ns);
 }
 
-static uint64_t
-wall_ms(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_REALTIME, &now); /* this clock always exists */
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 struct texts {
     char user[24];
     char key[KEY_TEXT_MAX];
@@ -409,6 +400,7 @@ grant_add(struct workload *workload, const struct ask *ask, const struct told *t
 {
     struct grant grant = {.hold = told->id,
                           .deadline_ms = told->deadline_ms,
+                          .read_ms = wall_ms(),
                           .buyer = ask->buyer,
                           .units = ask->units,
                           .seat_count = (uint8_t)told->seat_count};

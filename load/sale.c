@@ -213,6 +213,7 @@ sale_answer(struct workload *workload, const struct ask *ask, const struct answe
         return hold_refused(workload, ask, told.error, ret_next);
     struct grant grant = {.hold = told.id,
                           .deadline_ms = told.deadline_ms,
+                          .read_ms = wall_ms(),
                           .buyer = ask->buyer,
                           .units = ask->units,
                           .seat_count = (uint8_t)told.seat_count};

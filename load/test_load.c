@@ -220,6 +220,29 @@ test_given_back(void **state)
     ledger_done(&ledger);
 }
 
+/* A server that is overrun takes the time seldom: what it says of a start may be long past. */
+static void
+test_start_by_a_late_clock(void **state)
+{
+    (void)state;
+    struct ledger ledger = {0};
+    struct granted_seat seat = {5, 1};
+    struct grant grant = {
+        .deadline_ms = START_MS + LIFE_MS, .units = 1, .seat_count = 1, .read_ms = START_MS + 10};
+    grant.state = GRANT_RELEASED;
+    grant.ended_ms = START_MS + 2000;
+    (void)ledger_add(&ledger, grant, &seat);
+    grant.state = GRANT_HELD;
+    grant.deadline_ms =
+        START_MS + 1500 + LIFE_MS;   /* so it began 500 ms before the other one was given back */
+    grant.read_ms = START_MS + 2000; /* but who was told of it was told after that */
+    (void)ledger_add(&ledger, grant, &seat);
+    assert_int_equal(ledger_oversold(&ledger, 0, LIFE_SECONDS), 0);
+    ledger.grants[1].read_ms = START_MS + 1899; /* before that: both had it */
+    assert_int_equal(ledger_oversold(&ledger, 0, LIFE_SECONDS), 1);
+    ledger_done(&ledger);
+}
+
 static void
 test_percentiles_of_few_and_merged(void **state)
 {
@@ -385,6 +408,7 @@ main(void)
         cmocka_unit_test(test_active_at_once),
         cmocka_unit_test(test_people_of_a_room),
         cmocka_unit_test(test_positions),
+        cmocka_unit_test(test_start_by_a_late_clock),
     };
     return cmocka_run_group_tests_name("load", tests, NULL, NULL);
 }

@@ -178,6 +178,9 @@ void driver_later(struct driver *driver, const struct ask *ask);
 /* The clock of due_ns and sent_ns. */
 uint64_t now_ns(void);
 
+/* The wall clock, in ms since 1970: that of deadlines, where the server runs on this machine. */
+uint64_t wall_ms(void);
+
 /* The next number of a series that looks random (splitmix64): whole, below a bound, from 0 to 1. */
 uint64_t random_next(uint64_t *state);
 uint64_t random_below(uint64_t *state, uint64_t bound);
