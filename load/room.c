@@ -154,11 +154,18 @@ state_set(struct workload *workload, struct person *person, enum person_state st
     person->state = (uint8_t)state;
 }
 
-/* A hold to be asked for: as the party likes, or, where that was refused, what is left. */
+/* A hold to be asked for: as the party likes, or, where that was refused, what is left. Nobody asks when
+ * his slot has ended, which he was told. */
 static void
 hold_later(struct workload *workload, uint32_t buyer, uint8_t tries, uint16_t units, uint64_t due_ns)
 {
     const struct room *room = workload->shared;
+    struct person *person = person_of(workload, buyer);
+    if (due_ns > person->active_end_ns + DEADLINE_SLACK_NS) {
+        count_refusal(&workload->tally->other_refusals, "SLOT-ENDED");
+        state_set(workload, person, PERSON_GONE);
+        return;
+    }
     struct wish wish = {.want = WANT_BEST, .units = units};
     if (units == 0)
         seats_choose(workload, room->weights, &wish);
@@ -450,7 +457,8 @@ soldout_told(struct workload *workload, const struct ask *ask)
     struct room *room = workload->shared;
     uint64_t never = 0, now = now_ns();
     bool first = atomic_compare_exchange_strong(&room->soldout_ns, &never, now);
-    if (!first && now - never > SOLDOUT_WAIT_NS)
+    bool last_look = person_of(workload, ask->buyer)->active_end_ns < now;
+    if (last_look || (!first && now - never > SOLDOUT_WAIT_NS))
         atomic_store(workload->finished, true);
     else
         hold_later(workload, ask->buyer, ask->tries, 1, now + SOLDOUT_WAIT_NS / 4);
