@@ -2,6 +2,7 @@
 
 A skipped test is a failure here, too: what is missing is installed by tests/install, or the run is not one.
 """
+import concurrent.futures
 import itertools
 import os
 import sys
@@ -14,17 +15,23 @@ import stage as things  # noqa: E402
 
 
 @pytest.fixture(scope="session")
-def postgres():
-    postgres = things.Postgres("fsync=off")
-    yield postgres
-    postgres.stop()
+def started():
+    """Both at once: a broker takes its time."""
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        postgres, broker = pool.submit(things.Postgres, "fsync=off"), pool.submit(things.Broker, sasl=True)
+    yield postgres.result(), broker.result()
+    broker.result().stop()
+    postgres.result().stop()
 
 
 @pytest.fixture(scope="session")
-def session_broker():
-    broker = things.Broker(sasl=True)
-    yield broker
-    broker.stop()
+def postgres(started):
+    return started[0]
+
+
+@pytest.fixture(scope="session")
+def session_broker(started):
+    return started[1]
 
 
 @pytest.fixture(scope="session")

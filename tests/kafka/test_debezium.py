@@ -19,7 +19,7 @@ def test_the_same_events(stage):
         with stage.persister("--relay", "debezium"):
             stage.insert(rows(300, 20, ("hold", "token"), start=300))
             outbox = stage.outbox()
-            assert poll(lambda: len(stage.broker.messages(*topics)) >= len(outbox), 60, 1), (folder / "server.log").read_text()[-4000:]
+            assert poll(lambda: len(stage.broker.messages(*topics)) >= len(outbox), 60, 0.3), (folder / "server.log").read_text()[-4000:]
     finally:
         script("kafka-down", folder)
         poll(lambda: stage.sql("select pg_drop_replication_slot(slot_name) from pg_replication_slots where not active")

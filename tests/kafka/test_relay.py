@@ -23,7 +23,7 @@ def rows(count, keys, types=("hold",), start=0):
 def test_every_event_arrives_byte_for_byte(stage):
     stage.insert([(f"k{i}", payload) for i, payload in enumerate(AWKWARD)])
     stage.insert([("k0", "{}", "token", "TokenJoined", TRACE, "request 1"), ("k0", "{}", "event", "EventCreated", None, "äöü")])
-    stage.insert(rows(5000, 50, ("hold", "token", "event")))
+    stage.insert(rows(2000, 50, ("hold", "token", "event")))
     with stage.persister() as persister:
         stage.await_settled()
         assert check_published(stage.outbox(), stage.messages(), stage.prefix) == 0
