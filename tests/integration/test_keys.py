@@ -272,7 +272,8 @@ def test_redis_clients(door):
 
 
 def test_keys_are_never_shown(door):
-    """Neither a key nor its hash: in the log, /metrics, INFO, CONFIG, the process' arguments and environment, the data."""
+    """Neither a key nor its hash: in the log, /metrics, INFO, CONFIG, the process' arguments and environment, the data, a
+    dump of the journal."""
     door.resp("client").close()
     door.http("GET", "/v1/events/e", door.keys["client"])
     door.http("GET", f"/v1/events/{door.keys['client']}/nothing", door.keys["operator"])
@@ -284,6 +285,8 @@ def test_keys_are_never_shown(door):
     process = pathlib.Path(f"/proc/{door.server.process.pid}")
     shown += [(process / name).read_bytes().decode(errors="replace") for name in ("cmdline", "environ")]
     shown += [path.read_bytes().decode("latin-1") for path in door.server.data.rglob("*") if path.is_file() and path.stat().st_size < 64 << 20]
+    shown.append(run("journal", "dump", door.server.data)[1])
+    assert '"event":"e"' in shown[-1].replace(": ", ":"), shown[-1][:2000]
     hashes = [line.split()[2] for line in door.file.read_text().splitlines()]
     for text in shown:
         for secret in [*door.keys.values(), *hashes]:
