@@ -3,11 +3,13 @@
 Each is a process of its own, started on free ports of loopback in a folder of its own, and can be killed and started again
 on what it left behind.
 """
+import atexit
 import json
 import os
 import pathlib
 import re
 import select
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,9 +29,10 @@ READY = re.compile(r"^ready http=(\S+) data=(.+)\n$")
 
 
 def new_folder(name):
-    """One that the user postgres can reach, too."""
+    """One that the user postgres can reach, too; gone when the tests have ended."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix=f"holdfast-{name}-"))
     folder.chmod(0o711)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
