@@ -39,6 +39,8 @@ host_reply(void *context, uint64_t tag, const struct reply *reply, uint64_t sequ
     struct stage_shard *at = context;
     (void)sequence; /* nobody waits for the answer to leave */
     at->answered++;
+    if (at->heard != NULL)
+        at->heard(at->heard_context, tag, reply);
     if (reply->status != STATUS_OK) {
         at->refused++;
         at->refusal = reply->status;
@@ -74,8 +76,9 @@ host_push(void *context, uint64_t watch, const struct reply *reply, uint64_t seq
     assert(false); /* nobody watches a token */
 }
 
-void
-stage_open(struct stage *stage, uint32_t shard_count, uint32_t holds_max, uint64_t seats_max, bool touched)
+static void
+open_all(struct stage *stage, uint32_t shard_count, uint32_t holds_max, uint64_t seats_max, bool touched,
+         uint64_t remember_ms, uint64_t key_bytes_max)
 {
     assert(shard_count >= 1 && shard_count <= STAGE_SHARDS_MAX);
     *stage = (struct stage){.shard_count = shard_count};
@@ -94,10 +97,10 @@ stage_open(struct stage *stage, uint32_t shard_count, uint32_t holds_max, uint64
             .operations_max = 4096,
             .seats_max = seats_max,
             .event_bytes_max = 64u << 20,
-            .key_bytes_max = 1u << 20,
+            .key_bytes_max = key_bytes_max,
             .batch_bytes_max = 16u << 20,
-            .ended_ms = 1,
-            .key_ms = 1,
+            .ended_ms = remember_ms,
+            .key_ms = remember_ms,
             .expire_batch = 1024,
         };
         struct shard_host host = {.context = at, .send = host_send, .reply = host_reply, .push = host_push};
@@ -112,6 +115,19 @@ stage_open(struct stage *stage, uint32_t shard_count, uint32_t holds_max, uint64
             at->inbox[from] = mailbox_open(stage->mailbox_memory[i][from], MAILBOX_BYTES);
         }
     }
+}
+
+void
+stage_open(struct stage *stage, uint32_t shard_count, uint32_t holds_max, uint64_t seats_max, bool touched)
+{
+    open_all(stage, shard_count, holds_max, seats_max, touched, 1, 1u << 20);
+}
+
+void
+stage_open_remembering(struct stage *stage, uint32_t shard_count, uint32_t holds_max, uint64_t seats_max,
+                       uint64_t remember_ms)
+{
+    open_all(stage, shard_count, holds_max, seats_max, false, remember_ms, UINT64_C(1) << 30);
 }
 
 void

@@ -27,6 +27,8 @@ struct stage_shard {
     uint64_t refused;
     enum status refusal; /* the last one */
     struct uuid *holds;  /* where set: the ids of granted holds go here, by tag */
+    void (*heard)(void *context, uint64_t tag, const struct reply *reply); /* where set: every answer */
+    void *heard_context;
 
     struct mailbox *inbox[STAGE_SHARDS_MAX]; /* by sender */
 };
@@ -43,6 +45,11 @@ struct stage {
 void stage_open(struct stage *stage, uint32_t shard_count, uint32_t holds_max, uint64_t seats_max,
                 bool touched);
 void stage_done(struct stage *stage);
+
+/* The same, and ended holds and idempotency keys are remembered for so long, with room for a million keys.
+ */
+void stage_open_remembering(struct stage *stage, uint32_t shard_count, uint32_t holds_max,
+                            uint64_t seats_max, uint64_t remember_ms);
 
 /* Makes an event called "e<number>" with section "A" (0 rows: none) and pool "p" (0: none); deadlines far
  * away. By the one thread that set the stage up. */

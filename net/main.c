@@ -1,6 +1,7 @@
 /*
  * main.c - the binary's subcommands. Each is a function of its own part; here is only the way to it.
  */
+#include "bench/bench.h"
 #include "load/load.h"
 #include "net/keys_tool.h"
 #include "net/persist_command.h"
@@ -32,6 +33,7 @@ static const struct subcommand subcommands[] = {
     {"verify", "compare PostgreSQL with the journals, row by row", verify_main},
     {"keys", "make, list and take away API keys", keys_main},
     {"load", "put load on a server, and audit what it answered", load_main},
+    {"bench", "compare Holdfast with others", bench_main},
     {"journal", "verify, dump or count what a data directory holds", journal_main},
     {"outbox", "list, requeue or drop what Kafka has refused for good", outbox_main},
     {"version", "print the version", version_main},
