@@ -78,6 +78,8 @@ def test_killed_in_the_middle_of_a_waiting_room(tmp_path):
     child = subprocess.Popen([BINARY, "load", "open", "--resp", text_of(first.resp), "--json", *map(str, SMALL_ROOM), "--think-ms", "10"],
                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_environment())
     seen = wait_for_sales(first)
+    first.process.send_signal(signal.SIGSTOP)
+    time.sleep(0.5)  # who has a slot asks, and is not answered
     first.process.send_signal(signal.SIGKILL)
     first.process.wait()
     second = Server("--http", "127.0.0.1:0", "--resp", text_of(first.resp), shards=2, data=tmp_path / "data", listen=False)
