@@ -464,7 +464,7 @@ def test_watching_ends(server, new_id):
         assert watcher.watch(token).ok
     assert watcher.watch(second, "UNWATCH")["state"] == "waiting"
     assert watcher.watch(second, "UNWATCH")["state"] == "waiting"
-    assert metric(http, "holdfast_queue_watches") == 2
+    assert poll(lambda: metric(http, "holdfast_queue_watches") == 2)
     assert api.leave(second).ok
     assert api.leave(third).ok
     push = watcher.push()
