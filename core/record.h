@@ -57,6 +57,7 @@ enum record_type {
     RECORD_TOKEN_ENDED,
     RECORD_TOKEN_KEPT,
     RECORD_ADMISSION_KEPT,
+    RECORD_TYPE_COUNT, /* with 0, which is no type */
 };
 
 enum record_flag {

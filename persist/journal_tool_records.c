@@ -23,9 +23,20 @@ static const char *const type_words[] = {
     [RECORD_HOLD_RELEASED] = "hold_released", [RECORD_HOLD_EXPIRED] = "hold_expired",
     [RECORD_HOLD_EXTENDED] = "hold_extended", [RECORD_HOLD_CANCELLED] = "hold_cancelled",
     [RECORD_KEY_KEPT] = "key_kept",           [RECORD_SEATS_KEPT] = "seats_kept",
-    [RECORD_HOLD_KEPT] = "hold_kept",
+    [RECORD_HOLD_KEPT] = "hold_kept",         [RECORD_TOKEN_JOINED] = "token_joined",
+    [RECORD_TOKEN_ENDED] = "token_ended",     [RECORD_TOKEN_ACTIVATED] = "token_activated",
+    [RECORD_TOKEN_KEPT] = "token_kept",       [RECORD_ADMISSION_KEPT] = "admission_kept",
 };
 #define TYPE_COUNT (sizeof type_words / sizeof type_words[0])
+static_assert(TYPE_COUNT == RECORD_TYPE_COUNT, "a word for each type");
+
+/* What only snapshots tell. */
+static bool
+of_snapshot(uint8_t type)
+{
+    return type == RECORD_SEATS_KEPT || type == RECORD_HOLD_KEPT || type == RECORD_TOKEN_KEPT ||
+           type == RECORD_ADMISSION_KEPT;
+}
 
 struct events {
     struct event_settings **settings; /* ours */
@@ -250,6 +261,40 @@ set_hold(json_t *object, const struct events *events, const struct record *recor
     set_text(object, "payment_ref", record->payment_ref);
     set_text(object, "request_id", record->request_id);
     set_trace(object, &hold->trace);
+    if (record->done_token != NULL) {
+        struct uuid token;
+        memcpy(&token, record->done_token, sizeof token);
+        (void)json_object_set_new(object, "done_token", json_uuid(&token));
+    }
+}
+
+static void
+set_token(json_t *object, const struct record *record)
+{
+    const struct record_token *token = &record->token;
+    char key[17];
+    (void)json_object_set_new(object, "token", json_uuid(&token->id));
+    (void)json_object_set_new(object, "state", json_string(token_state_word(token->state)));
+    set_text(object, "event", record->event);
+    set_text(object, "user", record->user);
+    (void)snprintf(key, sizeof key, "%016" PRIx64, token->key); /* fits */
+    set_text(object, "queue_key", (struct bytes){key, sizeof key - 1});
+    if (record->header->type == RECORD_TOKEN_ACTIVATED)
+        set_number(object, "deadline_ms", token->deadline_ms);
+    set_text(object, "request_id", record->request_id);
+    set_trace(object, &token->trace);
+}
+
+/* The seed of a draw is nobody's to read before the opening: it is not told. */
+static void
+set_queue(json_t *object, const struct event_settings *settings)
+{
+    json_t *queue = json_object();
+    set_number(queue, "active_max", settings->queue_active_max);
+    set_number(queue, "active_seconds", settings->queue_active_seconds);
+    set_number(queue, "grace_seconds", settings->queue_grace_seconds);
+    (void)json_object_set_new(queue, "lottery", json_boolean(settings->queue_lottery));
+    (void)json_object_set_new(object, "queue", queue);
 }
 
 static void
@@ -261,6 +306,8 @@ set_event_created(json_t *object, const struct event_settings *settings)
     set_number(object, "units_per_user_max", settings->units_per_user_max);
     if (settings->opens_at_ms != 0)
         set_number(object, "opens_at_ms", settings->opens_at_ms);
+    if (settings->queue_active_max != 0)
+        set_queue(object, settings);
     json_t *sections = json_array(), *pools = json_array();
     for (uint32_t i = 0; i < settings->section_count; i++) {
         const struct section_settings *section = &event_settings_sections(settings)[i];
@@ -294,6 +341,8 @@ set_event_changed(json_t *object, const struct events *events, const struct reco
         (void)json_object_set_new(object, "status", json_string(statuses[change->status]));
     set_number(object, "hold_seconds", change->hold_seconds);
     set_number(object, "units_per_user_max", change->units_per_user_max);
+    if (change->queue_active_max != 0)
+        set_number(object, "queue_active_max", change->queue_active_max);
     json_t *pools = json_array();
     for (uint32_t i = 0; i < change->pool_count; i++) {
         uint32_t capacity;
@@ -324,6 +373,8 @@ json_record(const struct events *events, const struct batch_header *batch, const
             set_event_created(object, record->settings);
     } else if (type == RECORD_EVENT_CHANGED) {
         set_event_changed(object, events, record);
+    } else if (type >= RECORD_TOKEN_JOINED) {
+        set_token(object, record);
     } else if (type != RECORD_KEY_KEPT) {
         set_hold(object, events, record);
     }
@@ -340,7 +391,7 @@ print_batch(void *context, const struct batch_header *batch, const struct journa
     const uint8_t *record = batch_records(batch);
     for (uint32_t left = batch->records_size; left > 0;) {
         struct record decoded;
-        if (!record_decode(record, left, &decoded) || decoded.header->type >= RECORD_SEATS_KEPT)
+        if (!record_decode(record, left, &decoded) || of_snapshot(decoded.header->type))
             return "the batch has bytes that are no record of a journal";
         json_t *object = json_record(&dump->events, batch, &decoded);
         int result = json_dumpf(object, stdout, JSON_COMPACT | JSON_ENSURE_ASCII);

@@ -43,7 +43,7 @@ def contents(folder):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Two starts, on 2 shards and on 1; the second was killed with a last batch that nothing covers. (folder, holds)"""
+    """Two starts, on 2 shards and on 1; the second was killed with a last batch that nothing covers. (folder, holds, tokens)"""
     data = tmp_path_factory.mktemp("tool") / "data"
     server = Server(shards=2, data=data)
     api, http = Resp(server), Http(server)
@@ -51,6 +51,11 @@ def made(tmp_path_factory):
     holds = [api.hold("concert", f"u{i}", seats=[f"A/2/{i + 1}"])["hold"] for i in range(20)]
     assert api.confirm(holds[0], "u0", ref="order-17").ok
     assert http.release(holds[1], "u1").ok
+    assert api.create("club", pools=[("floor", 50)], queue=(1, 60, 60)).ok
+    tokens = [api.join("club", f"q{i}")["token"] for i in range(3)]
+    assert api.leave(tokens[1]).ok
+    bought = api.hold("club", "q0", pools=[("floor", 1)])["hold"]
+    assert api.confirm(bought, "q0").ok
     server.kill()
     server = Server(shards=1, data=data)
     api = Resp(server)
@@ -58,7 +63,7 @@ def made(tmp_path_factory):
         assert api.hold("concert", f"p{i}", pools=[("ga", 2)], key=f"k{i}").ok
     assert api.hold("concert", "last", seats=["A/front/5"]).ok
     server.kill()
-    return data, holds
+    return data, holds, tokens
 
 
 @pytest.fixture
@@ -85,24 +90,34 @@ def test_a_whole_directory(made):
 
 
 def test_dump(made):
-    data, holds = made
+    data, holds, tokens = made
     code, output, error = journal("dump", data)
     assert code == 0, error
     records = [json.loads(line) for line in output.splitlines()]
     placed = {record["hold"]: record for record in records if record["type"] == "hold_placed"}
-    assert len(placed) == 31
+    assert len(placed) == 32
     for i, hold in enumerate(holds):
         record = placed[hold]
         assert (record["event"], record["user"], record["state"]) == ("concert", f"u{i}", "held")
         assert record["seats"] == [{"seat": f"A/2/{i + 1}", "version": 1}]
     assert any(record["seats"] == [{"seat": "A/front/5", "version": 1}] for record in placed.values())
     assert sum(record["pools"] == [{"name": "ga", "quantity": 2}] for record in placed.values()) == 10
-    (confirmed,) = [record for record in records if record["type"] == "hold_confirmed"]
+    confirmed, of_queue = [record for record in records if record["type"] == "hold_confirmed"]
+    assert of_queue["done_token"] == tokens[0]
     assert (confirmed["hold"], confirmed["payment_ref"], confirmed["state"]) == (holds[0], "order-17", "confirmed")
     (released,) = [record for record in records if record["type"] == "hold_released"]
     assert released["hold"] == holds[1] and released["traceparent"].startswith("00-")
-    (created,) = [record for record in records if record["type"] == "event_created"]
-    assert created["event"] == "concert"
+    created = {record["event"]: record for record in records if record["type"] == "event_created"}
+    assert set(created) == {"concert", "club"}
+    assert created["club"]["queue"] == {"active_max": 1, "active_seconds": 60, "grace_seconds": 60, "lottery": False}
+    told = {token: [] for token in tokens}
+    for record in records:
+        if record["type"].startswith("token_"):
+            assert (record["event"], record["user"]) == ("club", f"q{tokens.index(record['token'])}")
+            told[record["token"]].append((record["type"], record["state"]))
+    joined, active = ("token_joined", "waiting"), ("token_activated", "active")
+    assert told == {tokens[0]: [joined, active, ("token_ended", "done")], tokens[1]: [joined, ("token_ended", "left")],
+                    tokens[2]: [joined, active]}
     for epoch, shard in {(record["epoch"], record["shard"]) for record in records}:
         sequences = [record["sequence"] for record in records if (record["epoch"], record["shard"]) == (epoch, shard)]
         assert sequences == list(range(1, len(sequences) + 1))
@@ -112,7 +127,8 @@ def test_stats(made):
     code, output, _ = journal("stats", made[0])
     assert code == 0
     figures = {line.rsplit(None, 1)[0].strip(): line.split()[-1] for line in output.splitlines()}
-    assert figures["hold_placed"] == "31" and figures["hold_confirmed"] == "1", output
+    assert figures["hold_placed"] == "32" and figures["hold_confirmed"] == "2", output
+    assert [figures[f"token_{word}"] for word in ("joined", "activated", "ended")] == ["3", "2", "2"], output
 
 
 def refused(data, file, offset, shards=1):

@@ -119,6 +119,7 @@ def verify(data, uri):
 def journal_end(data):
     """The records that the journals have, by (epoch, shard): holdfast journal dump."""
     done = subprocess.run([BINARY, "journal", "dump", str(data)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
     ends = {}
     for line in done.stdout.splitlines():
         record = json.loads(line)
@@ -243,8 +244,12 @@ class Proxy:
         while self.open:
             try:
                 client, _ = self.listener.accept()
+            except OSError:
+                continue
+            try:
                 server = socket.create_connection(("127.0.0.1", self.target), timeout=30)
             except OSError:
+                client.close()  # as a port without a listener would
                 continue
             threading.Thread(target=self.carry, args=(client, server), daemon=True).start()
 
