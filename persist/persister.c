@@ -23,6 +23,7 @@
 #include "persist/migrate.h"
 #include "persist/persister_base.h"
 #include "persist/persister_follow.h"
+#include "persist/persister_lag.h"
 #include "persist/persister_place.h"
 #include "persist/persister_session.h"
 #include "persist/persister_write.h"
@@ -70,7 +71,6 @@ struct figures {
     _Atomic uint64_t breaker;
     _Atomic uint64_t cache_holds;
     _Atomic uint64_t cache_bytes;
-    _Atomic uint64_t lag_ms;
     _Atomic uint64_t epoch;
     _Atomic uint64_t commit_us_sum;
     _Atomic uint64_t commit_us_max;
@@ -81,8 +81,8 @@ struct persister {
     char application[128];
     struct data_folder folder;
     /* what is dropped after a failure */
-    struct pg *pg;             /* NULL: not connected */
-    struct follower *follower; /* NULL: there is no journal yet */
+    struct pg *pg;              /* NULL: not connected */
+    struct follower *follower;  /* NULL: there is no journal yet */
     struct relay_thread *relay; /* NULL: none */
     struct persister_place place;
     struct event_table *events;
@@ -102,6 +102,7 @@ struct persister {
     uint64_t log_second;
     uint32_t logged;
     struct figures figures;
+    struct lag_meter lag;
 };
 
 static uint64_t
@@ -253,8 +254,10 @@ find_place(struct persister *persister, char ret_text[PLACE_TEXT_SIZE_MAX])
         (void)snprintf(ret_text, PLACE_TEXT_SIZE_MAX, "no memory"); /* fits */
         return PLACE_WRONG;
     }
-    if (found == PLACE_GOOD)
+    if (found == PLACE_GOOD) {
         persister->place = place;
+        lag_meter_move(&persister->lag, &place);
+    }
     return found;
 }
 
@@ -489,6 +492,7 @@ carry_work(struct persister *persister, const struct persister_place *next)
     }
     if (persister->relay != NULL && work->published_count > 0)
         relay_thread_wake(persister->relay);
+    lag_meter_move(&persister->lag, &persister->place);
     count_work(persister, clock_of(CLOCK_MONOTONIC) - begun_us);
     log_rows(persister);
     settle_work(persister);
@@ -546,9 +550,6 @@ carry(struct persister *persister)
         return true;
     persister->working = persister->work.counts.records > 0;
     if (persister->working) {
-        figure_set(&persister->figures.lag_ms, wall_ms() > persister->work.time_first_ms
-                                                   ? wall_ms() - persister->work.time_first_ms
-                                                   : 0);
         if (!work_ready(&persister->work)) {
             uint64_t now_ms = monotonic_ms();
             if (persister->event_wanted_since_ms == 0)
@@ -570,9 +571,6 @@ carry(struct persister *persister)
                  persister->place.epoch, next.epoch, next.shard_count);
         return carry_work(persister, &next);
     }
-    uint64_t waiting_ms = follower_waiting_ms(persister->follower);
-    figure_set(&persister->figures.lag_ms,
-               waiting_ms != 0 && wall_ms() > waiting_ms ? wall_ms() - waiting_ms : 0);
     return false;
 }
 
@@ -643,9 +641,11 @@ persister_open(struct persister **ret_persister, const struct persister_settings
         return false;
     }
     persister->settings = *settings;
+    lag_meter_open(&persister->lag);
     session_application(persister->application, sizeof persister->application);
     if (data_folder_open(settings->data, &persister->folder, cause, sizeof cause) != 0) {
         log_error("%s: is it the server's (--data)? a server must have been started there once", cause);
+        lag_meter_close(&persister->lag);
         free(persister);
         return false;
     }
@@ -677,6 +677,7 @@ persister_close(struct persister *persister)
     holds_close(persister->holds);
     event_table_close(persister->events);
     data_folder_close(&persister->folder);
+    lag_meter_close(&persister->lag);
     free(persister);
 }
 
@@ -703,7 +704,6 @@ persister_metrics(struct persister *persister, char *ret_text, size_t size)
         const char *help;
         _Atomic uint64_t *value;
     } metrics[] = {
-        {"gauge", "lag_ms", "age of the oldest record that was seen and not carried", &figures->lag_ms},
         {"counter", "transactions_total", "transactions that carried something, of all time",
          &figures->steps},
         {"counter", "records_total", "records carried", &figures->records},
@@ -724,7 +724,13 @@ persister_metrics(struct persister *persister, char *ret_text, size_t size)
         {"counter", "transaction_us_sum", "time of transactions", &figures->commit_us_sum},
         {"gauge", "transaction_us_max", "the longest one", &figures->commit_us_max},
     };
-    size_t used = 0;
+    const struct lag lag = lag_meter_read(&persister->lag, &persister->folder, wall_ms());
+    size_t used = put_metric(ret_text, size, "gauge", "lag_ms",
+                             "age of the oldest record in the journals that is not carried", lag.ms);
+    used += put_metric(ret_text + used, size - used, "gauge", "lag_records",
+                       "records in the journals that are not carried", lag.records);
+    used += put_metric(ret_text + used, size - used, "gauge", "lag_bytes",
+                       "of journal, from the first of them on", lag.bytes);
     for (size_t i = 0; i < sizeof metrics / sizeof metrics[0]; i++)
         used += put_metric(ret_text + used, size - used, metrics[i].kind, metrics[i].name, metrics[i].help,
                            figure(metrics[i].value));

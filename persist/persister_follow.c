@@ -97,26 +97,36 @@ follow_shard_count(const struct data_folder *folder, uint64_t epoch)
     return count;
 }
 
-/* Has the next epoch begun? Then it says where this one's journals end. */
-static void
-look_for_end(struct follower *follower, uint64_t now_ms)
+bool
+follow_ends(const struct data_folder *folder, uint64_t epoch, uint32_t shard_count,
+            struct journal_position ret_ends[SHARDS_MAX])
 {
-    if (follower->ended || now_ms < follower->looked_ms + LOOK_EVERY_MS)
-        return;
-    follower->looked_ms = now_ms;
-    uint8_t *start = read_start(follower->folder, follower->epoch + 1, NULL);
+    uint8_t *start = read_start(folder, epoch + 1, NULL);
     if (start == NULL)
-        return;
+        return false;
     const struct file_header *header = (const struct file_header *)start;
     const struct journal_position *positions = (const struct journal_position *)(start + sizeof *header);
     uint32_t found = 0;
     for (uint32_t i = 0; i < header->position_count; i++)
-        if (positions[i].epoch == follower->epoch && positions[i].shard < follower->shard_count) {
-            follower->journals[positions[i].shard].end = positions[i];
+        if (positions[i].epoch == epoch && positions[i].shard < shard_count) {
+            ret_ends[positions[i].shard] = positions[i];
             found++;
         }
-    follower->ended = found == follower->shard_count;
     free(start);
+    return found == shard_count;
+}
+
+/* Has the next epoch begun? Then it says where this one's journals end. */
+static void
+look_for_end(struct follower *follower, uint64_t now_ms)
+{
+    struct journal_position ends[SHARDS_MAX];
+    if (follower->ended || now_ms < follower->looked_ms + LOOK_EVERY_MS)
+        return;
+    follower->looked_ms = now_ms;
+    follower->ended = follow_ends(follower->folder, follower->epoch, follower->shard_count, ends);
+    for (uint32_t i = 0; i < follower->shard_count && follower->ended; i++)
+        follower->journals[i].end = ends[i];
 }
 
 /* ---- one journal ---- */
@@ -257,20 +267,6 @@ follower_positions(const struct follower *follower, struct persister_place *plac
     place->shard_count = follower->shard_count;
     for (uint32_t i = 0; i < follower->shard_count; i++)
         place->positions[i] = follower->journals[i].given;
-}
-
-uint64_t
-follower_waiting_ms(const struct follower *follower)
-{
-    uint64_t oldest_ms = 0;
-    for (uint32_t i = 0; i < follower->shard_count; i++) {
-        const struct followed *journal = &follower->journals[i];
-        if (!journal->has_kept || kept_batch(journal)->record_count == 0)
-            continue;
-        if (oldest_ms == 0 || kept_batch(journal)->time_ms < oldest_ms)
-            oldest_ms = kept_batch(journal)->time_ms;
-    }
-    return oldest_ms;
 }
 
 const struct journal_fault *

@@ -38,11 +38,12 @@ enum follow follower_next(struct follower *follower, uint64_t now_ms,
 void follower_positions(const struct follower *follower, struct persister_place *place);
 /* After FOLLOW_EPOCH. False: fault (nothing has changed). */
 bool follower_next_epoch(struct follower *follower);
-/* The time of the oldest batch with records that has been read and is not certain yet; 0: none. */
-uint64_t follower_waiting_ms(const struct follower *follower);
 const struct journal_fault *follower_fault(const struct follower *follower);
 
 /* The shards of an epoch, from its start file. 0: there is none (yet). */
 uint32_t follow_shard_count(const struct data_folder *folder, uint64_t epoch);
+/* Where each journal of an epoch ends, from the start file of the next one. False: there is none (yet). */
+bool follow_ends(const struct data_folder *folder, uint64_t epoch, uint32_t shard_count,
+                 struct journal_position ret_ends[SHARDS_MAX]);
 
 #endif

@@ -130,7 +130,6 @@ work_begin(struct work *work)
         memset(work->token_slots, 0, work->token_slot_count * sizeof work->token_slots[0]);
     work->events_changed = false;
     work->event_wanted = false;
-    work->time_first_ms = 0;
     work->time_last_ms = 0;
     work->counts = (struct work_counts){0};
     work->failed = false;
@@ -254,8 +253,6 @@ work_take(struct work *work, const struct batch_header *batch)
         struct record record;
         if (!record_decode(at, left, &record) || !name_event(work, &record) || !name_holds(work, &record))
             return false;
-        if (work->time_first_ms == 0 || record.header->time_ms < work->time_first_ms)
-            work->time_first_ms = record.header->time_ms;
         if (record.header->time_ms > work->time_last_ms)
             work->time_last_ms = record.header->time_ms;
         work->counts.records++;

@@ -122,8 +122,7 @@ struct work {
     uint32_t *token_slots;
     uint32_t token_slot_count;
     bool events_changed;
-    bool event_wanted;      /* a record names an event that has not been told of yet */
-    uint64_t time_first_ms; /* of the records */
+    bool event_wanted; /* a record names an event that has not been told of yet */
     uint64_t time_last_ms;
     struct work_counts counts;
     bool failed; /* no memory */

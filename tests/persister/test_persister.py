@@ -8,6 +8,7 @@ import urllib.request
 
 import jsonschema_rs
 import pytest
+from postgres import Postgres
 from stage import BINARY, ROOT, Client, Crowd, Persister, Process, Server, verify, wait_for
 
 SCHEMAS = ROOT / "persist" / "schema"
@@ -214,6 +215,46 @@ def test_bad_settings_end_the_start_with_cause_and_remedy(postgres, uri, data):
     Persister(data, postgres.uri(name, user="writer")).stop()
     missing = Process("persist", "--data", data.parent / "nothing", "--pg", uri)
     assert missing.wait() == 1 and "is it the server's" in missing.log()
+
+
+def lag(persister):
+    return [persister.metric(f"lag_{name}") for name in ("ms", "records", "bytes")]
+
+
+def test_lag_is_told_while_postgresql_is_away(data):
+    """Exactly as many records as were made since, over a restart of the server with more shards; it grows by time alone, too."""
+    postgres = Postgres()  # one that may go away
+    try:
+        name = postgres.database("lag")
+        server = Server(data)
+        persister = Persister(data, postgres.uri(name))
+        client = Client(server.resp)
+        client.ask("EVENT", "CREATE", "e", "POOL", "ga", 1000)
+        wait_for(lambda: lag(persister) == [0, 0, 0])
+        assert postgres.sql("SELECT count(*) FROM holdfast.outbox", name) == [["1"]]
+        postgres.stop("immediate")
+        for i in range(100):
+            client.ask("HOLD", "e", f"u{i}", "POOL", "ga", 1)
+        wait_for(lambda: persister.get("/healthz")[0] == 503)
+        wait_for(lambda: persister.metric("lag_records") == 100)
+        ms, _, size = lag(persister)
+        assert size > 0 and size % 4096 == 0
+        wait_for(lambda: persister.metric("lag_ms") > ms + 200)
+        server.stop()
+        server = Server(data, shards=3)
+        client = Client(server.resp)
+        for i in range(60):
+            client.ask("HOLD", "e", f"v{i}", "POOL", "ga", 1)
+        wait_for(lambda: persister.metric("lag_records") == 160)
+        assert persister.metric("lag_bytes") > size
+        assert persister.metric("lag_ms") > ms
+        postgres.start()
+        wait_for(lambda: lag(persister) == [0, 0, 0])
+        assert postgres.sql("SELECT count(*) FROM holdfast.outbox", name) == [["161"]]
+        persister.stop()
+        server.stop()
+    finally:
+        postgres.close()
 
 
 def test_a_password_comes_from_a_file_alone(postgres, data):
