@@ -316,9 +316,12 @@ pg_connect(const struct pg_settings *settings, struct pg **ret_pg, struct pg_err
     if (good && PQsetnonblocking(pg->conn, 1) != 0)
         good = fail_connection(pg, ret_error, PQerrorMessage(pg->conn));
     if (good && PQserverVersion(pg->conn) < PG_SERVER_OLDEST) {
-        char text[128];
-        (void)snprintf(text, sizeof text, "the server is PostgreSQL %d, and 13 is the oldest that will do",
-                       PQserverVersion(pg->conn) / 10000); /* fits */
+        char text[160];
+        (void)snprintf(
+            text, sizeof text,
+            "the server is PostgreSQL %d, and %d is the oldest that will do: upgrade it, or name "
+            "another one",
+            PQserverVersion(pg->conn) / 10000, PG_SERVER_OLDEST / 10000); /* fits */
         good = fail_words(ret_error, PG_PERMANENT, text);
     }
     if (!good) {

@@ -229,10 +229,12 @@ class Crowd:
 
 
 class Proxy:
-    """TCP to PostgreSQL, that can cut: right after a COMMIT went through, before its answer is handed back."""
+    """TCP to PostgreSQL, that can cut: right after a COMMIT went through, before its answer is handed back. And it can give
+    another version out for the server's."""
 
     def __init__(self, port):
         self.target = port
+        self.version = None  # of the same length as the real one
         self.cut_after_commit = 0  # how many more times
         self.cuts = 0
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -274,6 +276,8 @@ class Proxy:
                     data = server.recv(1 << 16)
                     if not data:
                         break
+                    if self.version is not None:
+                        data = re.sub(rb"(server_version\0)\d\d", rb"\g<1>" + self.version.encode(), data)
                     client.sendall(data)
         except OSError:
             pass

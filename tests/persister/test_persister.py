@@ -9,7 +9,7 @@ import urllib.request
 import jsonschema_rs
 import pytest
 from postgres import Postgres
-from stage import BINARY, ROOT, Client, Crowd, Persister, Process, Server, verify, wait_for
+from stage import BINARY, ROOT, Client, Crowd, Persister, Process, Proxy, Server, verify, wait_for
 
 SCHEMAS = ROOT / "persist" / "schema"
 
@@ -215,6 +215,21 @@ def test_bad_settings_end_the_start_with_cause_and_remedy(postgres, uri, data):
     Persister(data, postgres.uri(name, user="writer")).stop()
     missing = Process("persist", "--data", data.parent / "nothing", "--pg", uri)
     assert missing.wait() == 1 and "is it the server's" in missing.log()
+
+
+def test_an_old_server_is_refused(postgres, uri, data):
+    """The one that is there, under the number of another one. 13 is the oldest that will do."""
+    Server(data).stop()
+    proxy = Proxy(postgres.port)
+    through = postgres.uri(database(uri), port=proxy.port)
+    proxy.version = "12"
+    old = Persister(data, through, wait=False)
+    assert old.wait() == 1
+    assert "the server is PostgreSQL 12, and 13 is the oldest that will do: upgrade it" in old.log(), old.log()
+    assert verify(data, through)[0] == 1
+    proxy.version = "13"
+    Persister(data, through).stop()
+    proxy.close()
 
 
 def lag(persister):
