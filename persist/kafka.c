@@ -407,6 +407,70 @@ kafka_make_topics(void *context)
     return found;
 }
 
+static void
+hear_verdict(rd_kafka_t *producer, const rd_kafka_message_t *message, void *opaque)
+{
+    (void)producer;
+    (void)opaque;
+    *(rd_kafka_resp_err_t *)message->_private = message->err;
+}
+
+/* A producer whose every request is refused: with required acks of 2. NULL: none can be had. */
+static rd_kafka_t *
+asking_producer(const struct kafka *kafka)
+{
+    char text[WHY_SIZE], timeout_ms[16];
+    (void)snprintf(timeout_ms, sizeof timeout_ms, "%d", ASK_MS); /* fits */
+    const char *const settings[][2] = {{"enable.idempotence", "false"},
+                                       {"acks", "2"},
+                                       {"linger.ms", "0"},
+                                       {"message.timeout.ms", timeout_ms}};
+    rd_kafka_conf_t *conf = rd_kafka_conf_dup(kafka->conf);
+    bool good = true;
+    for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++)
+        good = good && rd_kafka_conf_set(conf, settings[i][0], settings[i][1], text, sizeof text) ==
+                           RD_KAFKA_CONF_OK;
+    rd_kafka_conf_set_log_cb(conf, hear_log);
+    rd_kafka_conf_set_dr_msg_cb(conf, hear_verdict);
+    rd_kafka_t *producer = good ? rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof text) : NULL;
+    if (producer == NULL)
+        rd_kafka_conf_destroy(conf);
+    return producer;
+}
+
+/* The right to write is asked for without writing: Kafka's brokers look at the rights to a topic before
+ * they refuse a request because of its required acks, which can only be -1, 0 and 1
+ * (INVALID_REQUIRED_ACKS). What else comes, or nothing, says nothing: then events tell. */
+static int
+kafka_may_write(void *context)
+{
+    struct kafka *kafka = context;
+    rd_kafka_resp_err_t verdicts[KNOWN_TYPES] = {RD_KAFKA_RESP_ERR_NO_ERROR};
+    rd_kafka_t *producer = asking_producer(kafka);
+    if (producer == NULL)
+        return 0;
+    for (size_t i = 0; i < KNOWN_TYPES; i++)
+        (void)rd_kafka_producev(producer, RD_KAFKA_V_TOPIC(rd_kafka_topic_name(kafka->topics[i].handle)),
+                                RD_KAFKA_V_OPAQUE(&verdicts[i]),
+                                RD_KAFKA_V_END); /* refused on the spot: says nothing */
+    (void)rd_kafka_flush(producer, 2 * ASK_MS);  /* not all: likewise */
+    (void)rd_kafka_purge(producer, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+    while (rd_kafka_outq_len(producer) > 0)
+        (void)rd_kafka_poll(producer, 50); /* how many events it has served */
+    rd_kafka_destroy(producer);
+    for (size_t i = 0; i < KNOWN_TYPES; i++)
+        if (verdicts[i] == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) {
+            (void)snprintf(
+                kafka->why, sizeof kafka->why,
+                "the topic %s cannot be written to: %s. Give the relay's principal the rights to "
+                "describe and write it",
+                rd_kafka_topic_name(kafka->topics[i].handle),
+                rd_kafka_err2str(verdicts[i])); /* cut where too long */
+            return -EACCES;
+        }
+    return 0;
+}
+
 /* Has the producer had an error after which it is of no more use? Then why() tells of it. */
 static bool
 is_fatal(struct kafka *kafka)
@@ -506,8 +570,8 @@ kafka_why(void *context)
 struct broker
 kafka_broker(struct kafka *kafka)
 {
-    return (struct broker){kafka,      kafka_open, kafka_close, kafka_ask, kafka_make_topics,
-                           kafka_give, kafka_poll, kafka_why};
+    return (struct broker){kafka,           kafka_open, kafka_close, kafka_ask, kafka_make_topics,
+                           kafka_may_write, kafka_give, kafka_poll,  kafka_why};
 }
 
 /* ---- settings ---- */

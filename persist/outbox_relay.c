@@ -708,6 +708,8 @@ relay_check(struct relay *relay, char ret_cause[RELAY_CAUSE_SIZE])
     }
     if (result == 0)
         result = relay->broker.make_topics(relay->broker.context);
+    if (result == 0)
+        result = relay->broker.may_write(relay->broker.context);
     if (result != 0) {
         (void)snprintf(ret_cause, RELAY_CAUSE_SIZE, "%s", relay->broker.why(relay->broker.context));
         return result;

@@ -101,6 +101,9 @@ struct broker {
     int (*ask)(void *context, char ret_cluster[CLUSTER_SIZE_MAX]);
     /* Makes topics that are missing, where the settings say so, and looks for them anew. Likewise. */
     int (*make_topics)(void *context);
+    /* At the start: may events be written to the topics? 0: yes, or it could not be found out; others: no,
+     * with why(). */
+    int (*may_write)(void *context);
     /* The row stays as it is until its report has come, or close() has returned. */
     enum broker_give (*give)(void *context, uint64_t ticket, const struct outbox_row *row,
                              const char **ret_reason);

@@ -115,13 +115,16 @@ class Broker:
                 for key, value in config.items()])
         self.admin.incremental_alter_configs([resource])[resource].result(30)
 
-    def deny(self, topic, operation):
-        """Nobody may do this with the topic. Returns what takes it back."""
+    def rule(self, topic, operation, permission):
+        """A rule for everybody. Returns what takes it back. A topic with a rule allows what a rule allows, and nothing else."""
         a = confluent_kafka.admin
         rule = [a.ResourceType.TOPIC, topic, a.ResourcePatternType.LITERAL, "User:ANONYMOUS", "*",
-                getattr(a.AclOperation, operation), a.AclPermissionType.DENY]
+                getattr(a.AclOperation, operation), getattr(a.AclPermissionType, permission)]
         list(self.admin.create_acls([a.AclBinding(*rule)]).values())[0].result(30)
         return lambda: list(self.admin.delete_acls([a.AclBindingFilter(*rule)]).values())[0].result(30)
+
+    def deny(self, topic, operation):
+        return self.rule(topic, operation, "DENY")
 
     def messages(self, *topics):
         """All that is in the topics, partition after partition, each in its order."""

@@ -67,8 +67,8 @@ def test_too_large(stage):
 def test_unknown_topic_and_no_right_to_write(stage):
     """Both at once, as each takes its time."""
     stage.broker.create_topic(stage.prefix + "token")
-    allow = stage.broker.deny(stage.prefix + "token", "WRITE")
     with stage.persister() as persister:
+        allow = stage.broker.deny(stage.prefix + "token", "WRITE")  # before the start it would have been refused
         stage.insert([*rows(100, 10), ("a", '{"n": "nowhere"}', "no_such_topic"), ("b", '{"n": "denied"}', "token"), *rows(100, 10, start=100)])
         assert poll(lambda: len(stage.messages("hold")) == 200, 20), "others do not pass"
         assert poll(lambda: persister.relay("dead_total") == 2, 60), persister.metrics()
@@ -145,3 +145,13 @@ def test_bad_settings_are_refused_at_the_start(stage, tmp_path):
     allow()
     assert f"the topic {stage.prefix}hold cannot be used: " in log
     assert "rights to describe and write" in log
+    stage.broker.create_topic(stage.prefix + "token")
+    forget = stage.broker.rule(stage.prefix + "token", "DESCRIBE", "ALLOW")  # and nothing else
+    log = stage.refused()
+    assert f"the topic {stage.prefix}token cannot be written to: " in log, log
+    assert "uthorization" in log
+    assert "rights to describe and write" in log
+    forget()
+    with stage.persister():
+        pass
+    assert stage.messages() == [], "asking for the right has written something"

@@ -337,6 +337,13 @@ model_make_topics(void *context)
     return 0;
 }
 
+static int
+model_may_write(void *context)
+{
+    (void)context; /* may be or not: rows are refused then */
+    return 0;
+}
+
 static enum broker_give
 model_give(void *context, uint64_t ticket, const struct outbox_row *row, const char **ret_reason)
 {
@@ -447,8 +454,8 @@ start(struct world *world, struct process *process)
                                             .tell = quiet};
     const struct outbox_store store = {process,      model_load,         model_read,  model_release,
                                        model_settle, model_name_cluster, model_prune, model_why};
-    const struct broker broker = {process,           model_open, model_close, model_ask,
-                                  model_make_topics, model_give, model_poll,  model_why};
+    const struct broker broker = {process,         model_open, model_close, model_ask, model_make_topics,
+                                  model_may_write, model_give, model_poll,  model_why};
     process->flying_count = 0;
     process->open = false;
     process->crash_in =
