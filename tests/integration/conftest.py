@@ -5,6 +5,10 @@
               (HOLDFAST_SHARDS: on these only, "3" say)
     new_id    names that no other test uses, so that tests share servers and yet are independent
 
+Tests run on several workers at once (pytest -n), each with servers of its own. One that needs the machine to itself, because it
+asks for many connections or for what a busy machine cannot give, says @pytest.mark.alone: --alone=not leaves these out, --alone=only runs
+them; ./test does both.
+
 A skipped test is a failure here: what a test needs is installed by tests/install and ./test, or the
 run is not one.
 """
@@ -23,6 +27,19 @@ from server import Server  # noqa: E402
 SHARDS = [int(word) for word in os.environ.get("HOLDFAST_SHARDS", "1 2 3").split()]
 
 resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--alone", choices=["not", "only"], help="without the tests that need the machine to themselves, or only these")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "alone: needs the machine to itself")
+
+
+def pytest_collection_modifyitems(config, items):
+    if alone := config.getoption("--alone"):
+        items[:] = [item for item in items if (item.get_closest_marker("alone") is not None) == (alone == "only")]
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,9 @@ BINARY = os.environ.get("HOLDFAST_BINARY", str(ROOT / "build" / "holdfast"))
 SLOWNESS = int(os.environ.get("HOLDFAST_SLOWNESS", "1"))
 SANITIZED = SLOWNESS > 1
 
+# Less to allocate and to remove at hundreds of starts and stops; a flag of a test's own overrides it.
+SMALL = {"HOLDFAST_JOURNAL_SEGMENT_BYTES": "20MiB"}
+
 READY = re.compile(r"^ready http=(\S+) resp=(\S+) shards=(\d+) data=(.+)\n$")
 
 
@@ -44,7 +47,8 @@ class Server:
         self.log_path = self.folder / "stderr"
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env={**clean_environment(), **(environment or {})}
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
+                env={**clean_environment(), **SMALL, **(environment or {})},
             )
         self.http = self.resp = None
         if wait:

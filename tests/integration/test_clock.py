@@ -130,6 +130,7 @@ def test_the_injected_clock_is_the_servers(clock, tmp_path):
         assert abs(deadline - (clock.now_ms() + 600000)) < 30000 * SLOWNESS
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("step", [HOUR_MS, -HOUR_MS], ids=["forward", "back"])
 def test_a_step_while_it_runs(clock, tmp_path, step):
     with start(clock, tmp_path / "data") as server:

@@ -169,6 +169,7 @@ def test_a_client_that_reads_slowly_gets_everything(new_id):
         resp.close()
 
 
+@pytest.mark.alone
 def test_10000_idle_connections(new_id):
     count = 2000 if SANITIZED else 10000
     with Server(shards=2) as server:

@@ -28,6 +28,7 @@ def rounds(on_time):
             yield number
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("shards", [1, 2, 3])
 @pytest.mark.parametrize("protocol", [Resp, Http])
 def test_never_early(servers, new_id, shards, protocol):
@@ -57,6 +58,7 @@ def test_never_early(servers, new_id, shards, protocol):
     client.close()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("shards", [1, 2, 3])
 def test_for_sale_again(servers, new_id, shards):
     """Somebody else tries all the time: gets the seat never before the deadline, and within 100 ms of it."""
@@ -79,6 +81,7 @@ def test_for_sale_again(servers, new_id, shards):
     second.close()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("shards", [1, 2, 3])
 def test_confirm_races_expiry(servers, new_id, shards):
     """Many holds with one deadline are confirmed one after the other across it."""
@@ -113,6 +116,7 @@ def test_confirm_races_expiry(servers, new_id, shards):
     client.close()
 
 
+@pytest.mark.alone
 def test_one_seat_is_confirmed_by_one_at_its_deadline(server, new_id):
     """At the deadline its holder confirms while another one snatches: never both."""
     event, outcomes = new_id(), []
@@ -148,6 +152,7 @@ def test_one_seat_is_confirmed_by_one_at_its_deadline(server, new_id):
         client.close()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("shards", [1, 3])
 def test_many_holds_of_one_deadline(servers, new_id, shards):
     """Thousands expire at once; all of them come back, and within 100 ms at least once in three times (a machine with other work

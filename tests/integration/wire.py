@@ -38,43 +38,46 @@ def resp_request(*arguments):
     return b"".join(parts)
 
 
-class _Incomplete(Exception):
-    pass
-
-
 class RespReader:
     def __init__(self):
         self.buffer = bytearray()
         self.at = 0
+        self.reading = None  # an answer that is not whole yet: a generator that goes on where bytes were missing
 
     def feed(self, data):
         self.buffer += data
 
     def next(self):
         """The next answer in a list of one (an answer may be None), or None while bytes are missing."""
-        start = self.at
+        if self.reading is None:
+            self.reading = self._value()
         try:
-            value = self._value()
-        except _Incomplete:
-            self.at = start
+            next(self.reading)
             return None
-        if self.at > 65536 or self.at == len(self.buffer):
-            del self.buffer[: self.at]
-            self.at = 0
-        return [value]
+        except StopIteration as end:
+            self.reading = None
+            if self.at > 65536 or self.at == len(self.buffer):
+                del self.buffer[: self.at]
+                self.at = 0
+            return [end.value]
 
     def _line(self):
-        end = self.buffer.find(b"\r\n", self.at)
-        if end < 0:
-            raise _Incomplete
+        while (end := self.buffer.find(b"\r\n", self.at)) < 0:
+            yield
         line = bytes(self.buffer[self.at : end])
         if b"\n" in line or b"\r" in line:
             raise ProtocolViolation(f"a bare line end in {line!r}")
         self.at = end + 2
         return line
 
+    def _values(self, count):
+        values = []
+        for _ in range(count):
+            values.append((yield from self._value()))
+        return values
+
     def _value(self):
-        line = self._line()
+        line = yield from self._line()
         kind, rest = line[:1], line[1:]
         if kind == b"+":
             return rest.decode()
@@ -86,8 +89,8 @@ class RespReader:
             size = int(rest)
             if size == -1:
                 return None
-            if len(self.buffer) < self.at + size + 2:
-                raise _Incomplete
+            while len(self.buffer) < self.at + size + 2:
+                yield
             data = bytes(self.buffer[self.at : self.at + size])
             if self.buffer[self.at + size : self.at + size + 2] != b"\r\n":
                 raise ProtocolViolation("a bulk string without its line end")
@@ -95,15 +98,15 @@ class RespReader:
             return data.decode("utf-8", "surrogateescape")
         if kind == b"*":
             count = int(rest)
-            return None if count == -1 else [self._value() for _ in range(count)]
+            return None if count == -1 else (yield from self._values(count))
         if kind == b"%":
-            pairs = [(self._value(), self._value()) for _ in range(int(rest))]
-            answer = dict(pairs)
-            if len(answer) != len(pairs):
-                raise ProtocolViolation(f"a name comes twice in a map: {pairs}")
+            values = yield from self._values(2 * int(rest))
+            answer = dict(zip(values[::2], values[1::2]))
+            if 2 * len(answer) != len(values):
+                raise ProtocolViolation(f"a name comes twice in a map: {values}")
             return answer
         if kind == b">":
-            return Push(self._value() for _ in range(int(rest)))
+            return Push((yield from self._values(int(rest))))
         if kind == b"_":
             return None
         if kind == b"#":
