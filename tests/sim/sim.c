@@ -519,11 +519,11 @@ draw_is_anyones_guess(uint32_t first, uint32_t count)
 {
     for (uint32_t i = first; i < first + count; i++) {
         const struct op *op = &run.ops[i];
+        if (!op->lost || op->request.type != COMMAND_QUEUE_JOIN)
+            continue;
         const struct event_plan *event = &run.scenario.events[op->request.event];
-        if (op->lost && op->request.type == COMMAND_QUEUE_JOIN && event->lottery &&
-            event->opens_at_ms > op->sent_ms) {
+        if (event->lottery && event->opens_at_ms > op->sent_ms)
             return true;
-        }
     }
     return false;
 }
