@@ -63,6 +63,7 @@
 #define PLANT_JOIN_TOLD_TOO_SOON    49 /* token.c: a second join is told of a place that is not on disk yet */
 #define PLANT_PLACE_NAMED_TOO_SOON  50 /* queue.c: HOLDS names a place that is not on disk yet */
 #define PLANT_SILENT_REVIVED        51 /* token.c: who has been silent for too long lives until the sweep */
+#define PLANT_LOWERED_UNHEARD       52 /* queue.c: until the next sweep slots are handed on, whatever active_max is */
 /* clang-format on */
 
 #endif

@@ -88,6 +88,7 @@ queue_changed(struct shard *shard, struct event *event)
     event->queue->capacity = event_capacity(event->settings);
     if (event->settings->status == EVENT_CLOSED)
         shard->queues.close_cursor = 0;
+    shard->queues.kicked |= PLANTED(PLANT_LOWERED_UNHEARD);
     queue_kick(shard, event);
 }
 
@@ -180,6 +181,10 @@ slot_free(struct shard *shard, uint32_t slot)
     event->queue->active--;
     token_remember(shard, slot, shard->now_ms);
     token_changed(shard, slot);
+    if (PLANTED(PLANT_LOWERED_UNHEARD) && shard->queues.kicked && token_end_room(shard) &&
+        event->queue->active >= event->settings->queue_active_max &&
+        (slot = rank_tree_first(&event->queue->waiting, waiting_places(shard))) != SLAB_NONE)
+        activate(shard, event, slot);
     queue_kick(shard, event);
 }
 

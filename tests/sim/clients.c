@@ -244,6 +244,49 @@ ask_unwatch(const struct clients *clients, struct random *random, const struct o
     return false;
 }
 
+/* Is one of this type among the requests of the round that is being made up? */
+static bool
+in_round(const struct clients *clients, const struct op *ops, uint8_t type)
+{
+    for (uint32_t i = clients->op_count; i-- > 0 && !ops[i].sent;) {
+        if (ops[i].request.type == type) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* More or fewer may be active, while others join, leave and buy. A look at the event beside it may find it
+ * changed here and not yet there, so it is not among those. */
+static bool
+ask_other_max(const struct scenario *scenario, const struct clients *clients, struct random *random,
+              const struct op *ops, struct request *request)
+{
+    request->event = (int8_t)random_below(random, scenario->event_count);
+    if (scenario->events[request->event].active_max == 0 || in_round(clients, ops, COMMAND_EVENT_SET) ||
+        in_round(clients, ops, COMMAND_EVENT_GET)) {
+        request->event = 0;
+        return false;
+    }
+    request->type = COMMAND_EVENT_SET;
+    request->has_active_max = true;
+    request->active_max = random_chance(random, 50) ? 1 : random_between(random, 1, 4);
+    return true;
+}
+
+/* Somebody with a slot gives it up. */
+static bool
+ask_leave(const struct model *model, struct random *random, struct request *request)
+{
+    int32_t token = pick_token(model, random, -1, 1u << TOKEN_ACTIVE);
+    if (token < 0 || random_chance(random, 50)) {
+        return false;
+    }
+    request->type = COMMAND_QUEUE_LEAVE;
+    request->hold = model->tokens[token].id;
+    return true;
+}
+
 /* ---- the rest --------------------------------------------------------------------------------- */
 
 static void
@@ -438,12 +481,20 @@ clients_ask(struct clients *clients, const struct scenario *scenario, struct ran
         } else if (scenario->queues && !alone && clients->op_count > 0 &&
                    ask_after_join(op - 1, random, &op->request)) {
             continue;
+        } else if (scenario->queues && !alone && random_chance(random, 8) &&
+                   ask_other_max(scenario, clients, random, ops, &op->request)) {
+            continue;
+        } else if (scenario->queues && !alone && in_round(clients, ops, COMMAND_EVENT_SET) &&
+                   ask_leave(model, random, &op->request)) {
+            continue;
         } else if (scenario->queues && random_chance(random, 40)) {
             ask_queue(scenario, model, random, &op->request);
         } else {
             ask_anything(scenario, model, random, alone, &op->request);
         }
-    } while (!alone && scenario->best_alone && op->request.best_count > 0);
+    } while (!alone && ((scenario->best_alone && op->request.best_count > 0) ||
+                        (scenario->queues && op->request.type == COMMAND_EVENT_GET &&
+                         in_round(clients, ops, COMMAND_EVENT_SET))));
     add_key(clients, scenario, random, ops, op);
     if (op->request.type == COMMAND_HOLD) {
         op->hold_slot = (int16_t)clients->hold_count++;

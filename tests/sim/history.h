@@ -94,7 +94,7 @@ struct answer_token {
     int8_t user;
     uint8_t state;
     uint64_t position;
-    uint64_t position_slack; /* in a prediction: so many more may be counted that have gone, but are not swept */
+    uint64_t position_slack; /* in a prediction: so many have gone, and may be counted still */
     uint64_t deadline_ms;
 };
 
@@ -149,12 +149,15 @@ struct op {
     uint64_t answered_step;
     uint64_t sent_ms;
     uint64_t answered_ms;
-    bool early;         /* the answer left before this record was on the disk: */
-    uint64_t sequence;  /* the answer waits for this record */
-    uint32_t rows_seen; /* SEATS: pieces so far */
-    bool watching;      /* QUEUE_WATCH: there is more to be told */
+    bool early;          /* the answer left before this record was on the disk: */
+    uint64_t sequence;   /* the answer waits for this record */
+    uint32_t rows_seen;  /* SEATS: pieces so far */
+    bool watching;       /* QUEUE_WATCH: there is more to be told */
     uint8_t watch_state; /* and what was told last */
     uint64_t watch_position;
+    uint64_t pushed_step; /* when it was told that the place is active, and until when; 0: it was not */
+    uint64_t pushed_ms;
+    uint64_t pushed_deadline_ms;
     struct answer answer;
 };
 

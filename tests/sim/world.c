@@ -87,6 +87,7 @@ struct world {
     } memories[WORLD_SHARDS];
     struct {
         uint32_t slots;
+        uint32_t active_max;
         uint32_t most; /* that may be let in, since a lowering as many as there were */
     } loads[SIM_EVENTS];
     uint32_t waiting_count; /* ops whose answers wait, or whose next piece is to be asked for */
@@ -253,6 +254,11 @@ host_push(void *context, uint64_t watch, const struct reply *reply, uint64_t seq
     op->watching = token->state <= TOKEN_ACTIVE;
     op->watch_state = (uint8_t)token->state;
     op->watch_position = token->position;
+    if (token->state == TOKEN_ACTIVE) {
+        op->pushed_step = ++host->world->steps;
+        op->pushed_ms = host->world->now_ms;
+        op->pushed_deadline_ms = token->deadline_ms;
+    }
 }
 
 static void
@@ -558,7 +564,9 @@ check_queues(struct world *world)
         }
         bool lowered = load.slots > load.active_max && world->loads[e].most > load.active_max;
         uint32_t most = lowered ? world->loads[e].most : load.active_max;
-        if (load.slots > most || (lowered && load.slots > world->loads[e].slots) ||
+        /* In the step that lowers it somebody may have been let in before that. */
+        bool same = load.active_max == world->loads[e].active_max;
+        if (load.slots > most || (lowered && same && load.slots > world->loads[e].slots) ||
             load.admitted > load.slots) {
             (void)snprintf(world->broken_text, sizeof world->broken_text,
                            "more are let in than may be: %u admitted, %u slots of %u", load.admitted,
@@ -567,6 +575,7 @@ check_queues(struct world *world)
         }
         world->loads[e].slots = load.slots;
         world->loads[e].most = most;
+        world->loads[e].active_max = load.active_max;
     }
 }
 
