@@ -29,7 +29,7 @@ struct workload_kind;
 #define OPTIONS_PAY   16u /* some confirm */
 #define OPTIONS_ROOM  32u /* a waiting room */
 #define OPTIONS_RAW   64u
-#define OPTIONS_KILL  128u
+#define OPTIONS_SALE  128u
 #define OPTIONS_NULL  256u /* the null server can stand in */
 
 enum output_form {
@@ -80,6 +80,7 @@ struct load_options {
     double best_share;    /* seats: so many ask for BEST rather than for seats by name */
     double zipf;          /* seats: how much the front rows are preferred */
     double confirm_share; /* so many of those who hold confirm */
+    double release_share; /* deal, hall: so many of the others give back */
 
     /* the waiting room */
     uint32_t active_max;

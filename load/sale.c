@@ -98,6 +98,7 @@ enum sale_step {
     STEP_SEATS,
     STEP_BEST,
     STEP_CONFIRM,
+    STEP_RELEASE,
 };
 
 static bool
@@ -148,8 +149,8 @@ said_of(const struct workload *workload, const struct ask *ask, char *user)
     struct said said = {.say = SAY_HOLD, .seat = ask->seat, .units = ask->units};
     said.user = (struct bytes){user, buyer_text(ask->buyer, user)};
     said.want = ask->step == STEP_POOL ? WANT_POOL : ask->step == STEP_BEST ? WANT_BEST : WANT_SEATS;
-    if (ask->step == STEP_CONFIRM) {
-        said.say = SAY_CONFIRM;
+    if (ask->step == STEP_CONFIRM || ask->step == STEP_RELEASE) {
+        said.say = ask->step == STEP_CONFIRM ? SAY_CONFIRM : SAY_RELEASE;
         said.id = workload->tally->ledger.grants[ask->grant].hold;
     }
     return said;
@@ -161,6 +162,11 @@ sale_write(struct workload *workload, const struct ask *ask, struct request_text
     char user[24];
     struct said said = said_of(workload, ask, user);
     speech_of(workload->options)->write(workload->options, &said, ret_request);
+    if (ask->step == STEP_RELEASE) { /* from here on it may have ended */
+        struct grant *grant = &workload->tally->ledger.grants[ask->grant];
+        grant->state = GRANT_LEAVING;
+        grant->ended_ms = wall_ms();
+    }
 }
 
 static bool
@@ -189,6 +195,35 @@ confirm_answered(struct workload *workload, const struct ask *ask, const struct 
     tally_add(&tally->sold, ask->units);
 }
 
+static void
+release_answered(struct workload *workload, const struct ask *ask, const struct told *told)
+{
+    struct tally *tally = workload->tally;
+    if (told->well)
+        tally->ledger.grants[ask->grant].state = GRANT_RELEASED;
+    else
+        refusal_count(&tally->other_refusals, (struct bytes){told->error, (uint32_t)strlen(told->error)},
+                      1);
+}
+
+/* Who holds pays, gives back, or just goes. False: the latter. */
+static bool
+decide(struct workload *workload, struct ask *ret_next)
+{
+    const struct load_options *options = workload->options;
+    if (options->confirm_share > 0 && random_share(&workload->random) < options->confirm_share) {
+        ret_next->kind = ASK_CONFIRM;
+        ret_next->step = STEP_CONFIRM;
+        return true;
+    }
+    if (options->release_share > 0 && random_share(&workload->random) < options->release_share) {
+        ret_next->kind = ASK_LEAVE;
+        ret_next->step = STEP_RELEASE;
+        return true;
+    }
+    return false;
+}
+
 static bool
 sale_answer(struct workload *workload, const struct ask *ask, const struct answer *answer,
             struct ask *ret_next)
@@ -202,11 +237,18 @@ sale_answer(struct workload *workload, const struct ask *ask, const struct answe
         wrong = grant_check(options, said.want, ask->seat, ask->units, &told);
     if (wrong != NULL) {
         strange_note(workload->tally, "buyer u%u (%s of %u) was answered with %s", ask->buyer,
-                     said.say == SAY_HOLD ? "hold" : "confirm", ask->units, wrong);
+                     said.say == SAY_HOLD      ? "hold"
+                     : said.say == SAY_CONFIRM ? "confirm"
+                                               : "release",
+                     ask->units, wrong);
         return false;
     }
     if (said.say == SAY_CONFIRM) {
         confirm_answered(workload, ask, &told);
+        return false;
+    }
+    if (said.say == SAY_RELEASE) {
+        release_answered(workload, ask, &told);
         return false;
     }
     if (!told.well)
@@ -219,19 +261,15 @@ sale_answer(struct workload *workload, const struct ask *ask, const struct answe
                           .seat_count = (uint8_t)told.seat_count};
     uint32_t index = ledger_add(&workload->tally->ledger, grant, told.seats);
     tally_add(&workload->tally->held, 1);
-    if (options->confirm_share == 0 || random_share(&workload->random) >= options->confirm_share)
-        return false;
-    *ret_next = (struct ask){.kind = ASK_CONFIRM,
-                             .step = STEP_CONFIRM,
-                             .buyer = ask->buyer,
-                             .grant = index,
-                             .units = ask->units};
-    return true;
+    *ret_next = (struct ask){.buyer = ask->buyer, .grant = index, .units = ask->units};
+    return decide(workload, ret_next);
 }
 
 static void
 sale_lost(struct workload *workload, const struct ask *ask)
 {
+    if (ask->step == STEP_RELEASE)
+        return; /* GRANT_LEAVING says it */
     if (ask->step == STEP_CONFIRM) {
         workload->tally->ledger.grants[ask->grant].state = GRANT_UNSURE;
         return;
@@ -273,7 +311,7 @@ hall_audit(const struct load_options *options, struct workload *workloads, const
 const struct workload_kind workload_deal = {
     .name = "deal",
     .help = "counted stock: every buyer takes units of one pool",
-    .options = OPTIONS_EVENT | OPTIONS_POOL | OPTIONS_PAY | OPTIONS_KILL | OPTIONS_NULL,
+    .options = OPTIONS_EVENT | OPTIONS_POOL | OPTIONS_PAY | OPTIONS_SALE | OPTIONS_NULL,
     .prepare = deal_prepare,
     .arrive = deal_arrive,
     .write = sale_write,
@@ -285,7 +323,7 @@ const struct workload_kind workload_deal = {
 const struct workload_kind workload_hall = {
     .name = "hall",
     .help = "seats: everybody is after the front rows",
-    .options = OPTIONS_EVENT | OPTIONS_SEATS | OPTIONS_PAY | OPTIONS_KILL,
+    .options = OPTIONS_EVENT | OPTIONS_SEATS | OPTIONS_PAY | OPTIONS_SALE,
     .open = sale_open,
     .done = free,
     .prepare = hall_prepare,

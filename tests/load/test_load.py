@@ -58,6 +58,16 @@ def test_hall_and_storm(target):
     assert (result["held"], result["refused"]) == (1, {"HELD": 299})
 
 
+def test_who_gives_back_leaves_room_for_others(target):
+    result = result_of(load("deal", *target, "--stock", 50, "--buyers", 400, "--release-share", 1))
+    assert 50 < result["held"] <= 400
+    assert result["oversold"] == result["audit"]["differences"] == result["confirmed"] == 0
+    shares = ["--confirm-share", 0.3, "--release-share", 0.7]
+    result = result_of(load("hall", *target, "--rows", 8, "--seats-per-row", 20, "--buyers", 600, *shares))
+    assert result["oversold"] == result["audit"]["differences"] == 0
+    assert result["units_held"] > 160, "nobody gave back"
+
+
 @pytest.mark.parametrize("protocol, way", [("resp", "watch"), ("resp", "poll"), ("http", "poll"), ("http", "long-poll")])
 def test_waiting_room_to_the_last_seat(server, protocol, way):
     """Some join twice, some barge in, some answers are cut off and asked for again under the same key."""
