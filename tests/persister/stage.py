@@ -104,8 +104,12 @@ class Persister(Process):
             return error.code, error.read().decode()
 
     def metric(self, name):
+        return self.figure(f"holdfast_persister_{name}")
+
+    def figure(self, name):
+        """Whoever's it is, with its labels."""
         for line in self.get("/metrics")[1].splitlines():
-            if line.startswith(f"holdfast_persister_{name} "):
+            if line.startswith(name + " "):
                 return int(line.split()[1])
         raise AssertionError(f"no metric {name}")
 
