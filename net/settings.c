@@ -179,7 +179,7 @@ static const struct setting settings_table[] = {
      AT(persist_http), SETTING_ADDRESS, false},
     {"persist.batch_records", NULL, "16384", NULL, "records in one transaction, about", 1, 1 << 20,
      AT(persist_batch_records), SETTING_COUNT, false},
-    {"persist.copy_rows", NULL, "256", NULL,
+    {"persist.copy_rows", NULL, "1024", NULL,
      "so many new rows in a transaction, or more, go by COPY, fewer by INSERT", 1, 1 << 30,
      AT(persist_copy_rows), SETTING_COUNT, false},
     {"persist.cache_bytes", NULL, "64MiB", NULL,
