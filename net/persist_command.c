@@ -137,20 +137,13 @@ persist_main(int argc, char **argv)
 {
     static struct settings settings;
     struct settings_error error;
-    bool migrate_only = false;
-    int count = 0;
     log_open();
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--help") == 0) {
-            help(stdout);
-            return 0;
-        }
-        if (strcmp(argv[i], "--migrate") == 0)
-            migrate_only = true;
-        else
-            argv[count++] = argv[i];
+    if (settings_take_word(&argc, argv, "--help")) {
+        help(stdout);
+        return 0;
     }
-    if (!settings_read(count, argv, environ, &settings, &error)) {
+    bool migrate_only = settings_take_word(&argc, argv, "--migrate");
+    if (!settings_read(argc - 1, argv + 1, environ, &settings, &error)) {
         (void)fprintf(stderr, "holdfast persist: %s\n", error.text);
         return 2;
     }

@@ -359,20 +359,13 @@ serve_main(int argc, char **argv)
 {
     static struct settings settings;
     struct settings_error error;
-    bool check = false;
-    int count = 0;
     log_open();
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--help") == 0) {
-            help(stdout);
-            return 0;
-        }
-        if (strcmp(argv[i], "--check") == 0)
-            check = true;
-        else
-            argv[count++] = argv[i];
+    if (settings_take_word(&argc, argv, "--help")) {
+        help(stdout);
+        return 0;
     }
-    if (!settings_read(count, argv, environ, &settings, &error)) {
+    bool check = settings_take_word(&argc, argv, "--check");
+    if (!settings_read(argc - 1, argv + 1, environ, &settings, &error)) {
         (void)fprintf(stderr, "holdfast serve: %s\n", error.text);
         return 2;
     }

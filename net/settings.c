@@ -606,6 +606,18 @@ check_together(struct settings *settings, struct settings_error *ret_error)
 }
 
 bool
+settings_take_word(int *argc, char **argv, const char *word)
+{
+    int kept = 0;
+    for (int i = 0; i < *argc; i++)
+        if (strcmp(argv[i], word) != 0)
+            argv[kept++] = argv[i];
+    bool found = kept < *argc;
+    *argc = kept;
+    return found;
+}
+
+bool
 settings_read(int argc, char *const argv[], char *const environment[], struct settings *ret_settings,
               struct settings_error *ret_error)
 {

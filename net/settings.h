@@ -82,6 +82,9 @@ struct settings_error {
     char text[768];
 };
 
+/* Takes a word that is no setting ("--check") out of the arguments. False: it is not among them. */
+bool settings_take_word(int *argc, char **argv, const char *word);
+
 /*
  * Reads defaults, then the file of --config, the environment, and the arguments: what comes later is
  * stronger. argv: what follows the word of the subcommand. environment: NAME=VALUE strings, ended by NULL.
