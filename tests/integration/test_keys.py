@@ -277,6 +277,8 @@ def test_keys_are_never_shown(door):
     door.resp("client").close()
     door.http("GET", "/v1/events/e", door.keys["client"])
     door.http("GET", f"/v1/events/{door.keys['client']}/nothing", door.keys["operator"])
+    assert door.http("GET", "/v1/events/e", "a-key-that-nobody-has").status == 401
+    assert door.http("POST", "/v1/events", door.keys["read"], {"id": "nobody-may"}).status == 403
     door.resp("operator").close()
     operator = door.resp("operator")
     shown = [door.server.log(), operator.command("INFO"), str(operator.command("CONFIG", "GET", "*")), str(operator.command("CLIENT", "GETNAME")),
