@@ -90,7 +90,7 @@ replay_joined(struct shard *home, const struct record *record, uint32_t *ret_slo
     const struct event *event = event_find(home, record->event);
     if (event == NULL || event->queue == NULL || event->owner != home->settings.shard_index)
         return REPLAY_CONTRADICTS;
-    if (slab_left(&home->queues.tokens) == 0 || slab_left(&home->queues.token_names) == 0)
+    if (!token_room(home)) /* as when it was joined: the oldest ended one is forgotten */
         return REPLAY_FULL;
     *ret_slot = token_make(home, event, &record->token.id, record->user);
     token_wait(home, *ret_slot, record->token.key);

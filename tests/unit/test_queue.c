@@ -350,6 +350,36 @@ test_restart_again_and_again(struct drive *drive)
     }
 }
 
+/* The table of places holds remembered ended ones, too: they make room for a new one, and at a restart
+ * likewise, where the journal tells of more places than fit. */
+static void
+test_more_places_than_are_remembered(struct drive *drive)
+{
+    create(drive);
+    expect(drive, "OK new active in=100000", "t1 = JOIN e u1");
+    expect(drive, "OK new active in=100000", "t2 = JOIN e u2");
+    expect(drive, "OK new waiting 1", "t3 = JOIN e u3");
+    uint32_t more = drive_settings().tokens_max + 20;
+    for (uint32_t i = 0; i < more; i++) {
+        expect(drive, "OK new waiting 2", "t = JOIN e somebody-with-a-rather-long-name-%u", i);
+        expect(drive, "OK left", "LEAVE t");
+    }
+    for (uint32_t round = 0; round < 3; round++) {
+        drive_restart(drive, drive_shard_count(drive));
+        drive_sweep(drive);
+        expect(drive, "OK active in=100000", "QGET t1");
+        expect(drive, "OK active in=100000", "QGET t2");
+        expect(drive, "OK waiting 1", "QGET t3");
+        expect(drive, "OK left", "QGET t");
+        if (round == 0) {
+            drive_snapshot_begin(drive);
+            while (!drive_snapshot_step(drive, 1000))
+                drive_run(drive);
+        }
+    }
+    expect(drive, "OK new waiting 2", "t = JOIN e one-more");
+}
+
 /* The confirm is on disk, but the queue's owner has not heard of it: the place has ended all the same. */
 static void
 test_done_is_known_after_a_crash(struct drive *drive)
@@ -596,6 +626,8 @@ main(void)
         DRIVE_PLAN(test_restarts, 1),
         DRIVE_PLAN(test_restarts, 3),
         DRIVE_PLAN(test_restart_again_and_again, 3),
+        DRIVE_PLAN(test_more_places_than_are_remembered, 1),
+        DRIVE_PLAN(test_more_places_than_are_remembered, 3),
         DRIVE_PLAN(test_the_second_join_waits_for_the_disk, 1),
         DRIVE_PLAN(test_the_second_join_waits_for_the_disk, 3),
         DRIVE_PLAN(test_done_is_known_after_a_crash, 1),
