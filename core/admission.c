@@ -261,6 +261,17 @@ void
 admissions_settle(struct shard *const shards[], uint32_t shard_count, uint32_t home)
 {
     struct shard *shard = shards[home];
+    /* First those used up that their owners know of: they would be in the way. */
+    for (uint32_t slot = 0; slot < shard->admissions.slab.fresh; slot++) {
+        const struct admission *admission = admission_at(shard, slot);
+        if (admission->state != ADMISSION_DONE)
+            continue;
+        const struct shard *owner = shards[event_at(shard, admission->event)->owner];
+        uint32_t token = token_find(owner, &admission->token);
+        if (token == SLAB_NONE ||
+            ((const struct token *)slab_item(&owner->queues.tokens, token))->state != TOKEN_ACTIVE)
+            admission_drop(shard, slot);
+    }
     for (uint32_t owner = 0; owner < shard_count; owner++) {
         const struct queues *queues = &shards[owner]->queues;
         for (uint32_t i = 0; i < queues->tokens.fresh; i++) {
@@ -279,16 +290,6 @@ admissions_settle(struct shard *const shards[], uint32_t shard_count, uint32_t h
             admission->deadline_ms = token->wheel.deadline_ms;
             admission->state = ADMISSION_GIVEN;
         }
-    }
-    for (uint32_t slot = 0; slot < shard->admissions.slab.fresh; slot++) {
-        const struct admission *admission = admission_at(shard, slot);
-        if (admission->state != ADMISSION_DONE)
-            continue;
-        const struct shard *owner = shards[event_at(shard, admission->event)->owner];
-        uint32_t token = token_find(owner, &admission->token);
-        if (token == SLAB_NONE ||
-            ((const struct token *)slab_item(&owner->queues.tokens, token))->state != TOKEN_ACTIVE)
-            admission_drop(shard, slot);
     }
     shard->admissions.resend_cursor = 0;
 }
