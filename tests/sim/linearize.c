@@ -122,7 +122,8 @@ token_may_be_forgotten(const struct model *model, const struct scenario *scenari
     }
     const struct model_token *token = &model->tokens[slot];
     uint64_t ended_ms = token->state == TOKEN_ACTIVE ? token->deadline_first_ms : token->ended_ms;
-    return ended_ms + scenario->shard.ended_ms <= now_ms;
+    bool ended = token->state > TOKEN_ACTIVE || ended_ms <= now_ms;
+    return (scenario->few_places && ended) || ended_ms + scenario->shard.ended_ms <= now_ms;
 }
 
 /* While the disk is full new holds and changes of events wait; what ends a hold, or pays, only when the
@@ -145,7 +146,9 @@ refused_by_bound(const struct linearize *linearize, const struct model *model, c
         return false;
     }
     if (op->answer.status == STATUS_BUSY) {
-        return linearize->busy_allowed || refused_by_scarcity(linearize, op);
+        bool no_place = scenario->few_places && op->request.type == COMMAND_QUEUE_JOIN &&
+                        model->places >= scenario->shard.tokens_max;
+        return linearize->busy_allowed || refused_by_scarcity(linearize, op) || no_place;
     }
     if (op->answer.status == STATUS_NOTOKEN) {
         return token_may_be_forgotten(model, scenario, &op->request.hold, now_ms);

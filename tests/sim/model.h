@@ -90,6 +90,7 @@ struct model {
     uint32_t hold_count;
     uint32_t key_count;
     uint32_t token_count;
+    uint32_t places;   /* at most, at any moment since all was at rest: those that stood then, and who joined */
     uint64_t round_ms; /* when this round began: whatever happened since */
     uint32_t seat_counts[SIM_EVENTS];
     struct model_event events[SIM_EVENTS];

@@ -401,6 +401,7 @@ execute_join(struct model *model, const struct scenario *scenario, const struct 
             model->tokens[slot].id_known = false; /* whether it is new is compared */
         }
         answer->created = true;
+        model->places++;
     }
     sign_of_life(&model->tokens[slot], op, now_ms);
     go_along(model, scenario, (uint32_t)slot, op, now_ms, options);
@@ -624,6 +625,11 @@ queue_rest(struct model *model, const struct scenario *scenario, uint64_t now_ms
     for (uint32_t i = 0; i < model->token_count; i++) {
         model->tokens[i].stale = STALE_NOBODY;
         model->tokens[i].stale_until = 0;
+    }
+    model->places = 0;
+    for (uint32_t i = 0; i < model->token_count; i++) {
+        uint8_t state = model->tokens[i].state;
+        model->places += state == TOKEN_WAITING || state == TOKEN_ACTIVE;
     }
     model->round_ms = now_ms;
 }

@@ -290,6 +290,12 @@ scenario_draw(struct scenario *scenario, struct random *random, uint64_t seed, b
     scenario->queues = random_chance(&queue, 25);
     if (scenario->queues) {
         scenario->user_count = random_between(&queue, 3, SIM_USERS);
+        /* One queue then: its active ones fit into the homes' tables, which have the same bound. */
+        scenario->few_places = random_chance(&queue, 20);
+    }
+    if (scenario->few_places) {
+        scenario->shard.tokens_max = random_between(&queue, 2, 5);
+        scenario->event_count = 1;
     }
     bool large = !scenario->hot && random_chance(random, 4);
     for (uint32_t i = 0; i < scenario->event_count; i++) {
@@ -618,10 +624,9 @@ print_id(const struct uuid *id)
 void
 scenario_print_request(const struct scenario *scenario, const struct op *op)
 {
-    static const char *const words[] = {"?",      "HOLD",    "CONFIRM", "EXTEND", "RELEASE",
-                                        "CANCEL", "GETHOLD", "HOLDS",   "CREATE", "SET",
-                                        "GET",    "SEATS",   "JOIN",    "QGET",   "LEAVE",
-                                        "WATCH",  "UNWATCH"};
+    static const char *const words[] = {"?",       "HOLD",  "CONFIRM", "EXTEND", "RELEASE", "CANCEL",
+                                        "GETHOLD", "HOLDS", "CREATE",  "SET",    "GET",     "SEATS",
+                                        "JOIN",    "QGET",  "LEAVE",   "WATCH",  "UNWATCH"};
     const struct request *request = &op->request;
     printf("%s e%d u%d", words[request->type], request->event, request->user);
     if (op->key != 0) {

@@ -75,6 +75,7 @@ struct scenario {
     bool best_alone;         /* best is asked for while nothing else is under way */
     bool settings_change;    /* EVENT SET is among the requests */
     bool queues;             /* some event has a queue */
+    bool few_places;         /* and the core has room for a few of them: joins are BUSY */
     struct shard_settings shard; /* all but index, count and seeds */
     uint64_t start_ms;
     struct event_plan events[SIM_EVENTS];

@@ -59,6 +59,7 @@ static volatile uint64_t seed_now;
 static uint64_t cut_short;  /* seeds with more truths than can be followed */
 static uint64_t full_count; /* times that the clients knew of as many slots as there may be */
 static uint64_t full_holds_count;
+static uint64_t no_place_count; /* joins refused where there is room for a few */
 
 /* ---- rounds ----------------------------------------------------------------------------------- */
 
@@ -192,6 +193,8 @@ judge(const struct op *ops, uint32_t first, uint32_t count, bool exact)
             print_round(ops, first, count);
             return fail("a long poll was answered though nothing has changed");
         }
+        no_place_count += op->answered && op->request.type == COMMAND_QUEUE_JOIN &&
+                          op->answer.status == STATUS_BUSY && run.scenario.few_places;
     }
     const char *slots_wrong =
         slots_round(&run.slots, ops, first, count, run.clients.op_count, world_now(run.world));
@@ -907,8 +910,11 @@ main(int argc, char **argv)
     printf("%llu times damage: %llu refused, %llu served by the older snapshot\n",
            (unsigned long long)counts->rotten, (unsigned long long)counts->refused,
            (unsigned long long)counts->damaged_snapshots);
-    printf("%llu times every slot was certainly somebody's; %llu holds beside a full room\n",
-           (unsigned long long)full_count, (unsigned long long)full_holds_count);
+    printf(
+        "%llu times every slot was certainly somebody's; %llu holds beside a full room; %llu joins refused "
+        "for want of room\n",
+        (unsigned long long)full_count, (unsigned long long)full_holds_count,
+        (unsigned long long)no_place_count);
     printf("%llu passed, %llu failed\n", (unsigned long long)passed, (unsigned long long)failed);
     return failed > 0 ? 1 : 0;
 }

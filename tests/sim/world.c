@@ -419,7 +419,7 @@ start_over(struct world *world, uint32_t shard_count)
             printf("  no start (%d): %s at %llu: %s\n", result, fault.file,
                    (unsigned long long)fault.offset, fault.text);
         }
-        if (result == -ENOMEM && world->scenario->bounded) {
+        if (result == -ENOMEM && (world->scenario->bounded || world->scenario->few_places)) {
             world->full = true; /* fewer shards, small bounds: a host refuses such a start */
             return;
         }
