@@ -514,13 +514,14 @@ journal_failed(struct persister *persister, const struct journal_fault *fault)
     breaker_trip(persister, &error);
 }
 
-/* Takes what is certain, up to a transaction's size. */
+/* Takes what is certain, up to a transaction's size, and beyond where an event's record is still wanted. */
 static enum follow
 take_batches(struct persister *persister)
 {
     const struct batch_header *batch;
     enum follow follow = FOLLOW_NONE;
-    while (persister->work.counts.records < persister->settings.batch_records) {
+    while (persister->work.counts.records < persister->settings.batch_records ||
+           !work_ready(&persister->work)) {
         follow = follower_next(persister->follower, monotonic_ms(), &batch);
         if (follow != FOLLOW_BATCH)
             break;

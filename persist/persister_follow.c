@@ -5,6 +5,8 @@
  *                          reader        kept            given
  *     journal ── batch n+1 ──▶ │ ── n+1 ──▶ │ ── n ──────▶ whoever asks
  *
+ * Of all journals the oldest batch is given first.
+ *
  * The last batch of a journal that has become quiet is made certain with fsync(2): one for each quiet
  * journal, and not more often than every SYNC_EVERY_MS. It flushes the disk's cache, which the server's own
  * writes do likewise.
@@ -240,25 +242,50 @@ next_of(struct follower *follower, struct followed *journal, uint64_t now_ms,
 
 /* ---- all of them ---- */
 
+/* The journal whose next batch is the oldest, of those that have not been asked; -1: all have. One that has
+ * none in hand comes first: it may be older than all. */
+static int
+oldest_journal(const struct follower *follower, uint64_t asked)
+{
+    int oldest = -1;
+    uint64_t oldest_ms = UINT64_MAX;
+    for (uint32_t i = 0; i < follower->shard_count; i++) {
+        uint32_t at = (follower->next + i) % follower->shard_count;
+        const struct followed *journal = &follower->journals[at];
+        uint64_t time_ms = journal->has_kept ? kept_batch(journal)->time_ms : 0;
+        if ((asked >> at & 1) == 0 && (oldest < 0 || time_ms < oldest_ms)) {
+            oldest = (int)at;
+            oldest_ms = time_ms;
+        }
+    }
+    return oldest;
+}
+
+/* By time, over all journals: who places a hold has been told of its event before, so the event's record is
+ * given before the hold's, or not much later. By turns it could be a million records later. */
 enum follow
 follower_next(struct follower *follower, uint64_t now_ms, const struct batch_header **ret_batch)
 {
     uint32_t ended = 0;
+    uint64_t asked = 0;
     look_for_end(follower, now_ms);
-    for (uint32_t i = 0; i < follower->shard_count; i++) {
-        struct followed *journal = &follower->journals[(follower->next + i) % follower->shard_count];
+    for (int at; (at = oldest_journal(follower, asked)) >= 0;) {
+        struct followed *journal = &follower->journals[at];
+        bool had = journal->has_kept;
         enum follow result = next_of(follower, journal, now_ms, ret_batch);
-        if (result == FOLLOW_NONE &&
-            journal->has_kept) /* it has read its first batch: is there a second? */
-            result = next_of(follower, journal, now_ms, ret_batch);
         if (result == FOLLOW_BATCH || result == FOLLOW_FAILED) {
-            follower->next = (follower->next + i + 1) % follower->shard_count;
+            follower->next = ((uint32_t)at + 1) % follower->shard_count;
             return result;
         }
+        if (!had && journal->has_kept)
+            continue; /* now its time is known */
+        asked |= UINT64_C(1) << at;
         ended += result == FOLLOW_EPOCH;
     }
     return ended == follower->shard_count ? FOLLOW_EPOCH : FOLLOW_NONE;
 }
+
+static_assert(SHARDS_MAX <= 64, "a bit for each");
 
 void
 follower_positions(const struct follower *follower, struct persister_place *place)

@@ -221,6 +221,34 @@ def test_an_old_server_is_refused(postgres, uri, data):
     proxy.close()
 
 
+def test_an_event_that_is_far_ahead_in_another_journal(postgres, uri, data):
+    """One journal has much, then an event; the other has little, and its first holds are of that event. Transactions are small."""
+    server = Server(data)
+    Persister(data, uri).stop()  # from here on the server keeps what has to be carried
+    client = Client(server.resp)
+    client.ask("EVENT", "CREATE", "first", "POOL", "ga", 100000)
+    for i in range(40):
+        client.ask("HOLD", "first", f"u{i}", "POOL", "ga", 1)
+    dump = subprocess.run([BINARY, "journal", "dump", str(data)], capture_output=True, text=True, check=True).stdout
+    records = [json.loads(line) for line in dump.splitlines()]
+    homes = [{record["user"] for record in records if "user" in record and record["shard"] == shard} for shard in (0, 1)]
+    assert min(map(len, homes)) > 0
+    one, other = sorted(homes[0])[0], sorted(homes[1])[0]
+    for _ in range(1000):
+        client.ask("HOLD", "first", one, "POOL", "ga", 1)
+    for i in range(12):
+        client.ask("EVENT", "CREATE", f"later{i}", "POOL", "ga", 100)
+        for _ in range(4):
+            client.ask("HOLD", f"later{i}", other, "POOL", "ga", 1)
+    persister = Persister(data, uri, "--persist.batch_records", 16)
+    caught_up(postgres, uri, 1 + 40 + 1000 + 12 * 5)
+    assert (persister.metric("contradictions_total"), persister.metric("holds_missing_total")) == (0, 0)
+    code, text = verify(data, uri)
+    assert code == 0, text
+    persister.stop()
+    server.stop()
+
+
 def lag(persister):
     return [persister.metric(f"lag_{name}") for name in ("ms", "records", "bytes")]
 
