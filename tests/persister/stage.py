@@ -1,4 +1,5 @@
 """stage.py - server, persister and clients, for the tests of the persister."""
+import atexit
 import json
 import os
 import pathlib
@@ -45,6 +46,7 @@ class Process:
             self.process = subprocess.Popen(
                 self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env={**os.environ, **(environment or {})}
             )
+        atexit.register(self.process.kill)  # where a test has failed it is left over; else this does nothing
         self.ready = None
         if ready is not None:
             if not select.select([self.process.stdout], [], [], 60 * SLOWNESS)[0]:
