@@ -51,11 +51,13 @@ struct model_token {
     int8_t user;
     bool drawn;    /* early, and there is a lottery */
     bool admitted; /* active: the home knows for certain */
+    bool unheard;  /* done by a confirm without an answer: its deadline may have ended it first */
     bool may_be_active;
-    bool unswept;      /* ended by silence, but others may still count it */
-    uint8_t watched;   /* by so many */
+    bool unswept;    /* ended by silence, but others may still count it */
+    uint8_t watched; /* by so many */
     uint8_t stale;
-    uint64_t stale_until; /* step: requests sent before it may see what was */
+    uint64_t stale_until;   /* step: requests sent before it may see what was */
+    uint64_t admitted_step; /* from then on it is certain */
     uint64_t order;
     uint64_t seen_first_ms; /* the last sign of life came between these two */
     uint64_t seen_last_ms;
@@ -90,7 +92,7 @@ struct model {
     uint32_t hold_count;
     uint32_t key_count;
     uint32_t token_count;
-    uint32_t places;   /* at most, at any moment since all was at rest: those that stood then, and who joined */
+    uint32_t places;   /* that stood when all was at rest, and who joined since: at most so many stood */
     uint64_t round_ms; /* when this round began: whatever happened since */
     uint32_t seat_counts[SIM_EVENTS];
     struct model_event events[SIM_EVENTS];

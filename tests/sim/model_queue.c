@@ -316,7 +316,14 @@ go_along(struct model *model, const struct scenario *scenario, uint32_t slot, co
         told->deadline_ms >= token->deadline_first_ms && told->deadline_ms <= token->deadline_last_ms &&
         told->deadline_ms > now_ms) {
         token->deadline_first_ms = token->deadline_last_ms = told->deadline_ms;
+        if (!token->admitted || op->answered_step < token->admitted_step) {
+            token->admitted_step = op->answered_step;
+        }
         token->admitted = true;
+    }
+    if (token->state == TOKEN_DONE && token->unheard && told->state == TOKEN_EXPIRED &&
+        token->deadline_first_ms <= now_ms) {
+        token->state = TOKEN_EXPIRED;
     }
     if (token->state > TOKEN_ACTIVE && token->stale == STALE_HOME &&
         op->answered_step < token->stale_until) {
@@ -380,6 +387,15 @@ execute_join(struct model *model, const struct scenario *scenario, const struct 
     }
     if (slot < 0 && told && !op->answer.created) {
         slot = stale_place_of(model, op, event, STALE_OWNER);
+    }
+    if (slot < 0 && told && !op->answer.created && op->answer.token.state > TOKEN_ACTIVE) {
+        /* it stood when the join came, and has ended while the answer waited for its being let in */
+        int32_t ended = queue_find(model, &op->answer.token.id);
+        if (ended >= 0 && model->tokens[ended].event == event &&
+            model->tokens[ended].user == op->request.user &&
+            op->sent_step < model->tokens[ended].stale_until) {
+            slot = ended;
+        }
     }
     if (slot < 0 && e->status != EVENT_OPEN) {
         answer->status = STATUS_CLOSED;
@@ -471,10 +487,13 @@ queue_admits(struct model *model, const struct scenario *scenario, const struct 
         if (token->state == TOKEN_ACTIVE && token->deadline_first_ms <= now_ms) {
             end_token(token, TOKEN_EXPIRED, token->deadline_first_ms);
         }
-        return token->state == TOKEN_ACTIVE && token->admitted;
+        return token->state == TOKEN_ACTIVE && token->admitted && op->answered_step >= token->admitted_step;
     }
     if (!make_active(model, scenario, (uint32_t)slot, now_ms, options)) {
         return false;
+    }
+    if (!token->admitted || op->answered_step < token->admitted_step) {
+        token->admitted_step = op->answered ? op->answered_step : 0;
     }
     token->admitted = true;
     if (token->deadline_first_ms <= now_ms) {
@@ -525,6 +544,7 @@ queue_confirmed(struct model *model, const struct scenario *scenario, const stru
     }
     struct model_token *token = &model->tokens[slot];
     end_token(token, TOKEN_DONE, now_ms);
+    token->unheard = !op->answered;
     token->stale = STALE_OWNER;
     token->stale_until = op->answered ? op->answered_step : UINT64_MAX;
 }
@@ -594,6 +614,7 @@ rest_event(struct model *model, const struct scenario *scenario, int8_t event, u
     for (uint32_t i = 0; i < model->token_count; i++) {
         struct model_token *token = &model->tokens[i];
         token->admitted = token->admitted || (token->event == event && token->state == TOKEN_ACTIVE);
+        token->admitted_step = 0;
     }
     /* There was a moment when more might be let in than now. */
     uint32_t more = 0;
