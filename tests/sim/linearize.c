@@ -136,6 +136,17 @@ refused_by_scarcity(const struct linearize *linearize, const struct op *op)
     return linearize->scarcity == SCARCE_ALL || (linearize->scarcity == SCARCE_NEW && begins);
 }
 
+/* So many places stood when the last one joined, or more: with those that a crash then undid. */
+static uint32_t
+places_at_most(const struct round *round, const struct model *model)
+{
+    uint32_t places = model->places;
+    for (uint32_t i = round->first; i < round->first + round->count; i++) {
+        places += round->ops[i].lost && round->ops[i].request.type == COMMAND_QUEUE_JOIN;
+    }
+    return places;
+}
+
 /* Refusals that the model does not know: for want of room, or of a hold long ended. */
 static bool
 refused_by_bound(const struct linearize *linearize, const struct model *model, const struct op *op,
@@ -147,7 +158,7 @@ refused_by_bound(const struct linearize *linearize, const struct model *model, c
     }
     if (op->answer.status == STATUS_BUSY) {
         bool no_place = scenario->few_places && op->request.type == COMMAND_QUEUE_JOIN &&
-                        model->places >= scenario->shard.tokens_max;
+                        places_at_most(&linearize->round, model) >= scenario->shard.tokens_max;
         return linearize->busy_allowed || refused_by_scarcity(linearize, op) || no_place;
     }
     if (op->answer.status == STATUS_NOTOKEN) {
