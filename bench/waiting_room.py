@@ -6,7 +6,7 @@ usage: bench/waiting_room.py [--build DIR] [--repeats N] [--waiting N] [--polls 
 
   join     N users join one event over RESP, 50 connections with 64 requests under way each: joins a second, and what
            they cost the server in processor time and in resident memory
-  get      QUEUE GET of a token in the middle of them, beside PING by the same client: 50 connections, pipeline 16
+  get      QUEUE GET of a token in the middle of them, beside PING by the same client: 50 connections, pipelines of 1 and 16
   opening  N users join before an event with a draw opens: steps of the loop from the opening until all slots are taken
   slot     --polls users wait in HTTP long polls; the holder of the only slot leaves, over and over: from the sending
            of the leave until the next one's poll is answered, two records on the disk in between. And what a client that
@@ -132,12 +132,13 @@ class Bench:
             if "get" not in self.options.only:
                 return
             token = re.search(rb"\$36\r\n(\S+)\r\n", server.ask("QUEUE", "JOIN", "e", f"u{waiting // 2}"))[1].decode()
-            ping, ping_cpu = self.load(server, 4 * waiting, 16, "PING")
-            get, get_cpu = self.load(server, 4 * waiting, 16, "QUEUE", "GET", token)
-            self.note("PING/s", ping)
-            self.note("QUEUE GET/s", get)
-            self.note("QUEUE GET against PING", get / ping)
-            self.note("processor time of QUEUE GET against PING", get_cpu / ping_cpu)
+            for pipeline, requests in ((1, waiting), (16, 4 * waiting)):
+                ping, ping_cpu = self.load(server, requests, pipeline, "PING")
+                get, get_cpu = self.load(server, requests, pipeline, "QUEUE", "GET", token)
+                self.note(f"PING/s, pipeline {pipeline}", ping)
+                self.note(f"QUEUE GET/s, pipeline {pipeline}", get)
+                self.note(f"QUEUE GET against PING, pipeline {pipeline}", get / ping)
+                self.note(f"processor time of QUEUE GET against PING, pipeline {pipeline}", get_cpu / ping_cpu)
 
     def opening(self, folder):
         waiting = self.options.waiting
