@@ -28,7 +28,6 @@ def rounds(on_time):
             yield number
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("shards", [1, 2, 3])
 @pytest.mark.parametrize("protocol", [Resp, Http])
 def test_never_early(servers, new_id, shards, protocol):
