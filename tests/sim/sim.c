@@ -553,8 +553,8 @@ draw_is_anyones_guess(uint32_t first, uint32_t count)
 {
     for (uint32_t i = first; i < first + count; i++) {
         const struct op *op = &run.ops[i];
-        if (!op->lost || op->request.type != COMMAND_QUEUE_JOIN)
-            continue;
+        if (!op->lost || op->request.type != COMMAND_QUEUE_JOIN || op->request.event < 0)
+            continue; /* or of an event that nobody has made */
         const struct event_plan *event = &run.scenario.events[op->request.event];
         if (event->lottery && event->opens_at_ms > op->sent_ms)
             return true;
