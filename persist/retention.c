@@ -18,7 +18,9 @@
  * later, for segments and start files alone.
  *
  * At the start the lowest manifest that is there serves as the older one until a new generation counts: an
- * earlier run may have known a better one, and never kept less than this asks for.
+ * earlier run may have known a better one, and never kept less than this asks for. What the earlier run had
+ * no time to remove goes then, but for generations above the newest: they have failed, and count for
+ * numbers.
  */
 #include "persist/housekeeper_internal.h"
 
@@ -146,13 +148,13 @@ name_parse(const char *name, struct file_id *ret_id, bool *ret_tmp)
     return file_name_parse(front, ret_id);
 }
 
-/* Of a generation that is kept or under way. */
+/* Of a generation that is kept, or under way, or has failed since. */
 static bool
 generation_needed(const struct housekeeper *housekeeper, uint64_t generation)
 {
     const struct retention *retention = &housekeeper->retention;
     const struct snapshot *snapshot = &housekeeper->snapshot;
-    return generation == retention->newest.generation || generation == retention->older.generation ||
+    return generation >= retention->newest.generation || generation == retention->older.generation ||
            (snapshot->phase != SNAPSHOT_NONE && generation == snapshot->generation);
 }
 
@@ -382,6 +384,6 @@ retention_open(struct housekeeper *housekeeper, uint64_t generation_recovered)
         if (manifest_read(housekeeper, generations.lowest, &older) == 0)
             retention->older = older;
     }
-    retention->due = retention->older.generation != 0;
+    retention->due = retention->generations = retention->older.generation != 0;
     return 0;
 }

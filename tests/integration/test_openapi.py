@@ -24,7 +24,6 @@ from schemathesis.specs.openapi.checks import (
 from api import Http, Resp
 from server import ROOT, SANITIZED, Server
 
-pytestmark = pytest.mark.xdist_group("openapi")  # the last test looks at what the others have seen
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_headers_conformance, response_schema_conformance]
 EXAMPLES = int(os.environ.get("HOLDFAST_EXAMPLES", "15" if SANITIZED else "60"))
 DESCRIPTION = ROOT / "docs" / "openapi.yaml"
