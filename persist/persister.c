@@ -46,8 +46,9 @@
 #define BACKOFF_MS_MIN  100
 #define IDLE_MS_MIN     1
 #define IDLE_MS_MAX     16
-#define EVENT_WAIT_MS   10000 /* for an event's record in another journal */
-#define LOCK_WAIT_MS    3000  /* at the start: for the session of one that was killed to end */
+#define EVENT_WAIT_MS   10000   /* for an event's record in another journal */
+#define READ_ON_RECORDS 262144u /* for it, beyond a transaction's size; memory grows no further */
+#define LOCK_WAIT_MS    3000    /* at the start: for the session of one that was killed to end */
 
 enum breaker {
     BREAKER_CLOSED,
@@ -520,8 +521,9 @@ take_batches(struct persister *persister)
 {
     const struct batch_header *batch;
     enum follow follow = FOLLOW_NONE;
-    while (persister->work.counts.records < persister->settings.batch_records ||
-           !work_ready(&persister->work)) {
+    uint64_t most = persister->settings.batch_records;
+    while (persister->work.counts.records < most ||
+           (persister->work.counts.records < most + READ_ON_RECORDS && !work_ready(&persister->work))) {
         follow = follower_next(persister->follower, monotonic_ms(), &batch);
         if (follow != FOLLOW_BATCH)
             break;
