@@ -37,11 +37,6 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "alone: needs the machine to itself")
 
 
-def pytest_itemcollected(item):
-    if item.path.name == "test_openapi.py":  # its tests have one name, by which workers would mix them up, and the last counts what all saw
-        item.add_marker(pytest.mark.alone)
-
-
 def pytest_collection_modifyitems(config, items):
     if alone := config.getoption("--alone"):
         items[:] = [item for item in items if (item.get_closest_marker("alone") is not None) == (alone == "only")]
