@@ -580,7 +580,7 @@ carry(struct persister *persister)
 void
 persister_run(struct persister *persister)
 {
-    int idle_ms = IDLE_MS_MIN;
+    uint32_t idle_ms = IDLE_MS_MIN;
     while (!stopping(persister)) {
         if (persister->pg == NULL && !breaker_try(persister)) {
             (void)poll(NULL, 0, IDLE_MS_MAX); /* a signal ends it earlier */
@@ -590,7 +590,11 @@ persister_run(struct persister *persister)
             idle_ms = IDLE_MS_MIN;
             continue;
         }
-        (void)poll(NULL, 0, idle_ms); /* likewise */
+        struct pg_error error;
+        if (!pg_idle(persister->pg, idle_ms, &error)) {
+            breaker_trip(persister, &error);
+            continue;
+        }
         if (idle_ms < IDLE_MS_MAX)
             idle_ms *= 2;
     }

@@ -363,6 +363,17 @@ pg_backend_pid(const struct pg *pg)
 /* ---- commands ---- */
 
 bool
+pg_idle(struct pg *pg, uint32_t ms, struct pg_error *ret_error)
+{
+    struct pollfd wait = {.fd = PQsocket(pg->conn), .events = POLLIN};
+    /* the server's last words are a readable socket, too: PQconsumeInput() takes them, and then finds the
+     * end */
+    if (poll(&wait, 1, (int)ms) > 0 && (!PQconsumeInput(pg->conn) || PQstatus(pg->conn) == CONNECTION_BAD))
+        return fail_connection(pg, ret_error, PQerrorMessage(pg->conn));
+    return true;
+}
+
+bool
 pg_run(struct pg *pg, const char *sql, struct pg_error *ret_error)
 {
     if (!PQsendQuery(pg->conn, sql))

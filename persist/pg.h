@@ -66,6 +66,10 @@ bool pg_alive(const struct pg *pg);
 uint32_t pg_server_version(const struct pg *pg);
 uint32_t pg_backend_pid(const struct pg *pg);
 
+/* Waits for `ms` with nothing under way: whether the connection is still there is seen at once. A signal
+ * ends it earlier. */
+bool pg_idle(struct pg *pg, uint32_t ms, struct pg_error *ret_error);
+
 /* A value: binary, or NULL (data == NULL). Types are those that the statement gives its parameters. */
 struct pg_value {
     const void *data;

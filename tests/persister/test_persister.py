@@ -265,9 +265,9 @@ def test_lag_is_told_while_postgresql_is_away(data):
         wait_for(lambda: lag(persister) == [0, 0, 0])
         assert postgres.sql("SELECT count(*) FROM holdfast.outbox", name) == [["1"]]
         postgres.stop("immediate")
+        wait_for(lambda: persister.get("/healthz")[0] == 503)  # at once, though there is nothing to carry
         for i in range(100):
             client.ask("HOLD", "e", f"u{i}", "POOL", "ga", 1)
-        wait_for(lambda: persister.get("/healthz")[0] == 503)
         wait_for(lambda: persister.metric("lag_records") == 100)
         ms, _, size = lag(persister)
         assert size > 0 and size % 4096 == 0
