@@ -246,31 +246,31 @@ admission_kept_next(const struct shard *shard, uint32_t *slot, struct admission_
     return false;
 }
 
-bool
-admission_replay_done(struct shard *shard, uint32_t event, struct bytes user, const struct uuid *token)
+/* The token, where its owner's queue counts it as one with a slot; NULL: it has ended, or is not known any
+ * more. */
+static const struct token *
+active_token(const struct shard *owner, const struct uuid *id)
 {
-    uint32_t slot = admission_make(shard, event, user);
-    if (slot == SLAB_NONE)
-        return false;
-    admission_at(shard, slot)->token = *token;
-    admission_at(shard, slot)->state = ADMISSION_DONE;
-    return true;
+    uint32_t slot = token_find(owner, id);
+    const struct token *token = slot == SLAB_NONE ? NULL : slab_item(&owner->queues.tokens, slot);
+    return token != NULL && token->state == TOKEN_ACTIVE ? token : NULL;
 }
 
-void
-admissions_settle(struct shard *const shards[], uint32_t shard_count, uint32_t home)
+bool
+admissions_settle(struct shard *const shards[], uint32_t shard_count, uint32_t home,
+                  const struct replay_done dones[], uint64_t done_count)
 {
     struct shard *shard = shards[home];
-    /* First those used up that their owners know of: they would be in the way. */
-    for (uint32_t slot = 0; slot < shard->admissions.slab.fresh; slot++) {
-        const struct admission *admission = admission_at(shard, slot);
-        if (admission->state != ADMISSION_DONE)
+    for (uint64_t i = 0; i < done_count; i++) {
+        const struct shard *owner = shards[event_at(shard, dones[i].event)->owner];
+        const struct token *token = active_token(owner, &dones[i].token);
+        uint32_t slot;
+        if (token == NULL)
             continue;
-        const struct shard *owner = shards[event_at(shard, admission->event)->owner];
-        uint32_t token = token_find(owner, &admission->token);
-        if (token == SLAB_NONE ||
-            ((const struct token *)slab_item(&owner->queues.tokens, token))->state != TOKEN_ACTIVE)
-            admission_drop(shard, slot);
+        if ((slot = admission_make(shard, dones[i].event, token_user(owner, token))) == SLAB_NONE)
+            return false;
+        admission_at(shard, slot)->token = token->id;
+        admission_at(shard, slot)->state = ADMISSION_DONE;
     }
     for (uint32_t owner = 0; owner < shard_count; owner++) {
         const struct queues *queues = &shards[owner]->queues;
@@ -282,9 +282,10 @@ admissions_settle(struct shard *const shards[], uint32_t shard_count, uint32_t h
             if (route_shard(route16(user_hash(shard, user)), shard_count) != home)
                 continue;
             uint32_t slot = admission_make(shard, token->event, user);
-            assert(slot != SLAB_NONE); /* as many as tokens: recovery has seen that they fit */
+            if (slot == SLAB_NONE)
+                return false;
             struct admission *admission = admission_at(shard, slot);
-            if (admission->state == ADMISSION_DONE && uuid_equal(&admission->token, &token->id))
+            if (admission->state == ADMISSION_DONE)
                 continue; /* used up; the owner is told again */
             admission->token = token->id;
             admission->deadline_ms = token->wheel.deadline_ms;
@@ -292,6 +293,7 @@ admissions_settle(struct shard *const shards[], uint32_t shard_count, uint32_t h
         }
     }
     shard->admissions.resend_cursor = 0;
+    return true;
 }
 
 void

@@ -261,12 +261,10 @@ struct admission_kept {
     struct uuid token;
 };
 bool admission_kept_next(const struct shard *shard, uint32_t *slot, struct admission_kept *ret_kept);
-/* Recovery: a confirm has used up this token's admission. */
-bool admission_replay_done(struct shard *shard, uint32_t event, struct bytes user,
-                           const struct uuid *token);
-/* Whom the queues' owners let in; and of those used up, which the owners do not know of yet: they are told
- * again. */
-void admissions_settle(struct shard *const shards[], uint32_t shard_count, uint32_t shard);
+/* Recovery: whom the queues' owners let in; and of those used up (dones), which the owners do not know of
+ * yet: they are told again. False: no room. */
+bool admissions_settle(struct shard *const shards[], uint32_t shard_count, uint32_t shard,
+                       const struct replay_done dones[], uint64_t done_count);
 void admissions_check(const struct shard *shard);
 
 #endif

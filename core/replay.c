@@ -366,10 +366,9 @@ replay_hold(struct replay *replay, const struct replay_source *source, const str
     }
     versions_note(replay, home, hold);
     if (record->done_token != NULL) {
-        struct uuid token;
-        memcpy(&token, record->done_token, sizeof token);
-        if (!admission_replay_done(home, hold->event, user_name(home, user_at(home, hold->user)), &token))
-            return REPLAY_FULL;
+        struct replay_done *done = &replay->dones[replay->done_count++];
+        memcpy(&done->token, record->done_token, sizeof done->token);
+        done->event = hold->event;
     }
     return REPLAY_OK;
 }
@@ -422,7 +421,7 @@ replay_event(const struct replay *replay, const struct record *record)
 
 /* A used-up admission that the queue's owner may not know of. */
 static enum replay_result
-replay_admission(const struct replay *replay, const struct record *record)
+replay_admission(struct replay *replay, const struct record *record)
 {
     struct shard *home = home_shard(replay);
     const struct event *event = event_find(home, record->event);
@@ -430,8 +429,8 @@ replay_admission(const struct replay *replay, const struct record *record)
         return REPLAY_OK;
     if (event == NULL)
         return REPLAY_CONTRADICTS;
-    return admission_replay_done(home, event->number, record->user, &record->token.id) ? REPLAY_OK
-                                                                                       : REPLAY_FULL;
+    replay->dones[replay->done_count++] = (struct replay_done){record->token.id, event->number};
+    return REPLAY_OK;
 }
 
 static enum replay_result
@@ -715,8 +714,9 @@ settle_seats(struct shard *const shards[], uint32_t home, uint32_t owner)
     }
 }
 
-void
-replay_settle(struct shard *const shards[], uint32_t shard_count, uint32_t shard)
+enum replay_result
+replay_settle(struct shard *const shards[], uint32_t shard_count, uint32_t shard,
+              const struct replay_done dones[], uint64_t done_count)
 {
     const struct event_store *events = &shards[shard]->events;
     for (uint32_t home = 0; home < shard_count; home++)
@@ -730,5 +730,5 @@ replay_settle(struct shard *const shards[], uint32_t shard_count, uint32_t shard
     }
     sort_ended(shards[shard]);
     queues_settle(shards, shard_count, shard);
-    admissions_settle(shards, shard_count, shard);
+    return admissions_settle(shards, shard_count, shard, dones, done_count) ? REPLAY_OK : REPLAY_FULL;
 }

@@ -178,6 +178,11 @@ void shard_figures(const struct shard *shard, struct shard_figures *ret_figures)
  */
 enum replay_pass { REPLAY_EVENTS, REPLAY_HOLDS };
 
+/* A token whose user's admission was used up, as the home's records say: its owner may not know. */
+struct replay_done {
+    struct uuid token;
+    uint32_t event;
+};
 struct replay {
     struct shard *const *shards;
     uint32_t shard_count;
@@ -187,6 +192,10 @@ struct replay {
     uint64_t *hold_marks;
     uint64_t *token_marks; /* likewise, tokens_max numbers */
     uint64_t key_marks[SHARDS_MAX];
+    /* Found so far, for replay_settle(). The caller's, with room for one more for each record that a call
+     * replays. */
+    struct replay_done *dones;
+    uint64_t done_count;
 };
 
 /* Where records come from. */
@@ -211,8 +220,10 @@ bool replay_concerns(uint32_t home, uint32_t shard_count, uint32_t writer, uint3
 /* How many numbers hold_marks has. */
 uint64_t shard_hold_slots(const struct shard *shard);
 uint64_t shard_token_slots(const struct shard *shard);
-/* Seats and pools that this shard owns follow from the holds; R3 is asserted. */
-void replay_settle(struct shard *const shards[], uint32_t shard_count, uint32_t shard);
+/* Seats and pools that this shard owns follow from the holds; R3 is asserted. dones: of this home's replay.
+ * REPLAY_FULL: more of its users have a slot than core.tokens_max. */
+enum replay_result replay_settle(struct shard *const shards[], uint32_t shard_count, uint32_t shard,
+                                 const struct replay_done dones[], uint64_t done_count);
 
 /* Verifies every invariant of the shard's own state; asserts on the first that does not hold. */
 void shard_check(const struct shard *shard);

@@ -8,8 +8,8 @@
  */
 #include "net/shard_threads.h"
 
-#include "persist/log.h"
 #include "net/server_files.h"
+#include "persist/log.h"
 
 #include <sched.h>
 #include <stdio.h>
@@ -48,7 +48,9 @@ take_step(struct shard_thread *thread, enum shard_step step)
             files_recovery_cause(server, result, &fault, thread->cause, sizeof thread->cause);
         break;
     case STEP_SETTLE:
-        recovery_settle(threads->recovery, threads->shards, server->shard_count, index);
+        result = recovery_settle(threads->recovery, threads->shards, server->shard_count, index, &fault);
+        if (result != 0)
+            files_recovery_cause(server, result, &fault, thread->cause, sizeof thread->cause);
         break;
     case STEP_BEGIN:
         result = loop_begin(thread->loop, threads->files[index], threads->header_crcs[index]);

@@ -26,7 +26,7 @@ struct journal_fault {
     uint64_t offset;
     uint64_t bytes; /* cut: from offset on */
     int error;      /* READ_FAILED: negative errno */
-    char text[160]; /* what is wrong; ends without a full stop */
+    char text[200]; /* what is wrong; ends without a full stop */
 };
 
 struct journal_reader;

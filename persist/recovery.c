@@ -133,6 +133,8 @@ recovery_close(struct recovery *recovery)
     free(recovery->sources);
     free(recovery->files);
     free(recovery->leftovers);
+    for (uint32_t i = 0; i < SHARDS_MAX; i++)
+        free(recovery->dones[i].items);
     free(recovery);
 }
 
@@ -162,10 +164,10 @@ static int
 replay_failed(enum replay_result result, const char *name, uint64_t offset, struct journal_fault *ret_fault)
 {
     if (result == REPLAY_FULL)
-        return recovery_fault(
-            ret_fault, -ENOMEM, name, offset,
-            "what is recorded here does not fit: raise core.holds_max, core.users_max, core.seats_max, "
-            "core.events_max or core.event_bytes_max, or use more shards");
+        return recovery_fault(ret_fault, -ENOMEM, name, offset,
+                              "what is recorded here does not fit: raise core.holds_max, core.users_max, "
+                              "core.seats_max, core.tokens_max, "
+                              "core.events_max or core.event_bytes_max, or use more shards");
     return recovery_fault(ret_fault, -EBADMSG, name, offset,
                           "a record here contradicts what was recorded before");
 }
@@ -191,10 +193,26 @@ recovery_events(struct recovery *recovery, struct shard *const shards[], uint32_
     return 0;
 }
 
+/* Room for what a batch may find. */
+static bool
+dones_reserve(struct done_list *list, uint64_t count)
+{
+    if (list->count + count <= list->capacity)
+        return true;
+    uint64_t capacity = (list->count + count) * 2;
+    struct replay_done *items = realloc(list->items, capacity * sizeof items[0]);
+    if (items == NULL)
+        return false;
+    list->items = items;
+    list->capacity = capacity;
+    return true;
+}
+
 static int
 replay_source_holds(struct recovery *recovery, const struct source *source, struct replay *replay,
                     struct journal_fault *ret_fault)
 {
+    struct done_list *dones = &recovery->dones[replay->home];
     struct journal_reader *reader;
     const struct batch_header *batch;
     int result = source_reader(recovery, source, &reader);
@@ -209,9 +227,16 @@ replay_source_holds(struct recovery *recovery, const struct source *source, stru
             result = read == READ_FAILED ? ret_fault->error : -EBADMSG;
             break;
         }
+        if (!dones_reserve(dones, batch->record_count)) {
+            result = recovery_no_memory(ret_fault);
+            break;
+        }
+        replay->dones = dones->items;
+        replay->done_count = dones->count;
         struct replay_source from = replay_source_of(recovery, source, batch);
         enum replay_result replayed =
             shard_replay(replay, &from, REPLAY_HOLDS, batch_records(batch), batch->records_size);
+        dones->count = replay->done_count;
         if (replayed != REPLAY_OK) {
             char name[FILE_NAME_SIZE];
             file_name(name, source->part ? FILE_PART : FILE_JOURNAL,
@@ -247,12 +272,15 @@ recovery_holds(struct recovery *recovery, struct shard *const shards[], uint32_t
     return result;
 }
 
-void
+int
 recovery_settle(struct recovery *recovery, struct shard *const shards[], uint32_t shard_count,
-                uint32_t shard)
+                uint32_t shard, struct journal_fault *ret_fault)
 {
-    (void)recovery; /* the order of the steps is recovery's, this one has nothing to read any more */
-    replay_settle(shards, shard_count, shard);
+    struct done_list *dones = &recovery->dones[shard];
+    enum replay_result result = replay_settle(shards, shard_count, shard, dones->items, dones->count);
+    free(dones->items);
+    *dones = (struct done_list){0};
+    return result == REPLAY_OK ? 0 : replay_failed(result, "", 0, ret_fault);
 }
 
 /* ---- the next epoch ---- */

@@ -48,8 +48,8 @@ int recovery_events(struct recovery *recovery, struct shard *const shards[], uin
                     struct journal_fault *ret_fault);
 int recovery_holds(struct recovery *recovery, struct shard *const shards[], uint32_t shard_count,
                    uint32_t home, struct journal_fault *ret_fault);
-void recovery_settle(struct recovery *recovery, struct shard *const shards[], uint32_t shard_count,
-                     uint32_t shard);
+int recovery_settle(struct recovery *recovery, struct shard *const shards[], uint32_t shard_count,
+                    uint32_t shard, struct journal_fault *ret_fault);
 
 /* Removes what a crash left unfinished, makes segment 0 of each shard, then the start file. ret_files,
  * ret_crcs: of the segments, shard_count each. */

@@ -55,6 +55,12 @@ struct recovery {
     uint32_t source_capacity;
     uint32_t part_count;
     atomic_uint source_next;
+    /* between recovery_holds() and recovery_settle(), of each home */
+    struct done_list {
+        struct replay_done *items;
+        uint64_t count;
+        uint64_t capacity;
+    } dones[SHARDS_MAX];
     struct recovery_report report;
 };
 

@@ -421,10 +421,10 @@ recover(struct stage *stage, struct recovery *recovery, struct journal_fault *re
     int result = recovery_events(recovery, shards, stage->shard_count, ret_fault);
     for (uint32_t i = 0; i < stage->shard_count && result == 0; i++)
         result = recovery_holds(recovery, shards, stage->shard_count, i, ret_fault);
+    for (uint32_t i = 0; i < stage->shard_count && result == 0; i++)
+        result = recovery_settle(recovery, shards, stage->shard_count, i, ret_fault);
     if (result != 0)
         return result;
-    for (uint32_t i = 0; i < stage->shard_count; i++)
-        recovery_settle(recovery, shards, stage->shard_count, i);
     for (uint32_t i = 0; i < stage->shard_count; i++)
         shard_check(shards[i]);
     shard_check_all(shards, stage->shard_count);

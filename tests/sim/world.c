@@ -64,7 +64,7 @@ struct world {
     uint32_t mailbox_max; /* messages in one mailbox */
     uint32_t refuse_percent;
     const char *broken;
-    char broken_text[256];
+    char broken_text[320];
     bool full; /* what the journals hold does not fit the bounds of this start */
     bool paused[WORLD_SHARDS];
     struct shard *shards[WORLD_SHARDS];
@@ -360,7 +360,8 @@ replay(struct world *world, struct recovery *recovery, uint32_t shard_count,
         result = recovery_holds(recovery, world->shards, shard_count, (first + i) % shard_count, ret_fault);
     }
     for (uint32_t i = 0; result == 0 && i < shard_count; i++) {
-        recovery_settle(recovery, world->shards, shard_count, (first + i) % shard_count);
+        result =
+            recovery_settle(recovery, world->shards, shard_count, (first + i) % shard_count, ret_fault);
     }
     return result;
 }
@@ -408,6 +409,7 @@ start(struct world *world, uint32_t shard_count, bool cut_off, struct journal_fa
 static void
 start_over(struct world *world, uint32_t shard_count)
 {
+    uint32_t before = world->shard_count;
     for (uint32_t i = 0; i < STARTS_MAX; i++) {
         struct journal_fault fault = {.error = 0};
         bool cut_off = i + 1 < STARTS_MAX && random_chance(world->random, world->scenario->again_percent);
@@ -419,8 +421,9 @@ start_over(struct world *world, uint32_t shard_count)
             printf("  no start (%d): %s at %llu: %s\n", result, fault.file,
                    (unsigned long long)fault.offset, fault.text);
         }
-        if (result == -ENOMEM && (world->scenario->bounded || world->scenario->few_places)) {
-            world->full = true; /* fewer shards, small bounds: a host refuses such a start */
+        if (result == -ENOMEM &&
+            (world->scenario->bounded || (world->scenario->few_places && shard_count != before))) {
+            world->full = true; /* other shards, small bounds: a host refuses such a start */
             return;
         }
         if (result == -EBADMSG && rot_explains(&world->rot, &fault)) {

@@ -18,6 +18,7 @@
 #define PICTURE_SIZE 65536
 #define NAMES_MAX    64
 #define JOURNALS_MAX 64
+#define DONES_MAX    256   /* used-up admissions that a replay of one home may find */
 #define ANSWERS_MAX  65536 /* tags in flight: a ring */
 #define TEXTS        16
 #define WORDS_MAX    160
@@ -632,17 +633,23 @@ drive_restart(struct drive *drive, uint32_t shard_count)
     close_shards(drive);
     open_shards(drive, shard_count);
     uint32_t old_count = drive->journal_count - shard_count;
+    struct replay_done dones[SHARDS_MAX][DONES_MAX];
+    uint64_t done_counts[SHARDS_MAX];
     struct replay replay = {.shards = drive->shards, .shard_count = shard_count};
     replay_all(drive, &replay, old_count, REPLAY_EVENTS);
     for (; replay.home < shard_count; replay.home++) {
         replay.hold_marks = calloc(shard_hold_slots(drive->shards[replay.home]), sizeof(uint64_t));
         assert_non_null(replay.hold_marks);
         memset(replay.key_marks, 0, sizeof replay.key_marks);
+        replay.dones = dones[replay.home];
+        replay.done_count = 0;
         replay_all(drive, &replay, old_count, REPLAY_HOLDS);
+        done_counts[replay.home] = replay.done_count;
+        assert_true(replay.done_count <= DONES_MAX);
         free(replay.hold_marks);
     }
     for (uint32_t i = 0; i < shard_count; i++)
-        replay_settle(drive->shards, shard_count, i);
+        assert_int_equal(replay_settle(drive->shards, shard_count, i, dones[i], done_counts[i]), REPLAY_OK);
     drive_check(drive);
 }
 
