@@ -30,6 +30,10 @@ queues_open(struct shard *shard, struct carve *carve)
     struct queues *queues = &shard->queues;
     slab_open(&queues->tokens, carve, sizeof(struct token), s->tokens_max);
     slab_open(&queues->token_names, carve, USER_ID_SIZE_MAX, s->tokens_max);
+    slab_open(&queues->rank_nodes, carve, sizeof(struct rank_node),
+              rank_nodes_max(s->tokens_max, s->events_max));
+    queues->waiting_places =
+        (struct rank_place){&queues->tokens, offsetof(struct token, rank), &queues->rank_nodes};
     index_open(&queues->by_id, carve, s->tokens_max);
     index_open(&queues->by_user, carve, s->tokens_max);
     slab_open(&queues->watchers, carve, sizeof(struct watcher), s->watchers_max);

@@ -51,7 +51,7 @@ struct token {
     struct uuid id;
     struct wheel_link
         wheel; /* waiting: grace. Active: its deadline. Ended: links of the ended list, and when */
-    struct rank_node rank; /* waiting */
+    struct rank_item rank; /* waiting */
     uint32_t seen_s;       /* waiting: last sign of life, seconds since the shard began, rounded up */
     uint32_t name_more;    /* names beyond TOKEN_INLINE: slot in token_names */
     uint8_t state;         /* enum token_state */
@@ -60,7 +60,7 @@ struct token {
     char name[TOKEN_INLINE];
 };
 
-static_assert(sizeof(struct token) == 104,
+static_assert(sizeof(struct token) == 96,
               "budget: 128 bytes a waiting token with its places in two tables");
 
 enum watcher_kind {
@@ -99,6 +99,8 @@ struct queue {
 struct queues {
     struct slab tokens;
     struct slab token_names;
+    struct slab rank_nodes; /* of all queues' trees */
+    struct rank_place waiting_places;
     struct index by_id;
     struct index by_user; /* those that have a place */
     struct expiry_wheel wheel;

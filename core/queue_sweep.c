@@ -142,6 +142,7 @@ queues_check(const struct shard *shard)
     uint32_t owed = 0;
     slab_check(&queues->tokens);
     slab_check(&queues->token_names);
+    slab_check(&queues->rank_nodes);
     slab_check(&queues->watchers);
     index_check(&queues->by_id);
     index_check(&queues->by_user);
@@ -156,7 +157,7 @@ queues_check(const struct shard *shard)
         slots += (token->flags & TOKEN_SLOT) != 0;
         timed += (token->flags & TOKEN_TIMED) != 0;
         ended += token->state > TOKEN_ACTIVE && (token->flags & TOKEN_SLOT) == 0;
-        assert((token->state == TOKEN_WAITING) == (token->rank.size > 0));
+        assert((token->state == TOKEN_WAITING) == (token->rank.leaf != SLAB_NONE));
         assert(token->state != TOKEN_ACTIVE || (token->flags & TOKEN_SLOT) != 0);
         assert(token_find(shard, &token->id) == slot);
         for (uint32_t at = token->watchers; at != SLAB_NONE; at = watcher_at(shard, at)->next) {
@@ -176,7 +177,7 @@ queues_check(const struct shard *shard)
          number = event_at(shard, number)->queue->next) {
         const struct event *event = event_at(shard, number);
         rank_tree_check(&event->queue->waiting, waiting_places(shard));
-        waiting -= rank_tree_count(&event->queue->waiting, waiting_places(shard));
+        waiting -= event->queue->waiting.count;
         slots -= event->queue->active;
     }
     assert(waiting == 0);

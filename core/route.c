@@ -73,37 +73,31 @@ uuid_hash(const struct uuid *id)
     return uuid_low(id);
 }
 
-static int
-hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
+/* One more than the digit's value; 0: none. */
+static const uint8_t hex_values[256] = {
+    ['0'] = 1,  ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,  ['6'] = 7,  ['7'] = 8,
+    ['8'] = 9,  ['9'] = 10, ['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16,
+    ['A'] = 11, ['B'] = 12, ['C'] = 13, ['D'] = 14, ['E'] = 15, ['F'] = 16,
+};
 
 bool
 uuid_parse(struct bytes text, struct uuid *ret_id)
 {
     struct uuid id;
-    uint32_t at = 0;
+    const uint8_t *at = (const uint8_t *)text.data;
+    bool good = true;
     if (text.size != UUID_TEXT_SIZE)
         return false;
     for (uint32_t i = 0; i < sizeof id.byte; i++) {
-        if (i == 4 || i == 6 || i == 8 || i == 10) {
-            if (text.data[at++] != '-')
-                return false;
-        }
-        int high = hex_value(text.data[at++]);
-        int low = hex_value(text.data[at++]);
-        if (high < 0 || low < 0)
-            return false;
-        id.byte[i] = (uint8_t)(high << 4 | low);
+        if (i == 4 || i == 6 || i == 8 || i == 10)
+            good &= *at++ == '-';
+        uint8_t high = hex_values[at[0]];
+        uint8_t low = hex_values[at[1]];
+        good &= high != 0 && low != 0;
+        id.byte[i] = (uint8_t)((high - 1) << 4 | ((low - 1) & 15));
+        at += 2;
     }
-    if (id.byte[6] >> 4 != 7 || id.byte[8] >> 6 != 2)
+    if (!good || id.byte[6] >> 4 != 7 || id.byte[8] >> 6 != 2)
         return false;
     *ret_id = id;
     return true;

@@ -732,11 +732,11 @@ queue_of(const struct shard *shard, const struct token *token)
 {
     return event_at(shard, token->event)->queue;
 }
-/* Where the places of a queue's rank_tree lie. */
-static inline struct rank_place
+/* Where the items and nodes of a queue's rank_tree lie. */
+static inline const struct rank_place *
 waiting_places(const struct shard *shard)
 {
-    return (struct rank_place){&shard->queues.tokens, offsetof(struct token, rank)};
+    return &shard->queues.waiting_places;
 }
 
 /* -- snapshot.c -- */

@@ -121,7 +121,7 @@ token_view(const struct shard *shard, uint32_t slot, struct token_view *ret_view
         ret_view->deadline_ms = token->wheel.deadline_ms;
     if (ret_view->state != TOKEN_WAITING)
         return;
-    uint64_t rank = rank_tree_rank(&queue->waiting, waiting_places(shard), slot);
+    uint64_t rank = rank_tree_rank(waiting_places(shard), slot);
     uint64_t opens_in_ms = event_open_at(event) > shard->now_ms ? event_open_at(event) - shard->now_ms : 0;
     if (opens_in_ms == 0) {
         ret_view->position = PLANTED(PLANT_RANK_COUNTS_LEAVERS) ? (token->rank.key & ~TICKET) + 1 : rank;
@@ -187,6 +187,7 @@ token_make(struct shard *shard, const struct event *event, const struct uuid *id
     *token = (struct token){
         .event = event->number,
         .watchers = SLAB_NONE,
+        .rank.leaf = SLAB_NONE,
         .id = *id,
         .seen_s = token_now_s(shard),
         .name_more = SLAB_NONE,

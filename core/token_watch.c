@@ -155,8 +155,7 @@ watchers_sweep(struct shard *shard)
             continue;
         if (token->state != TOKEN_WAITING)
             continue;
-        uint64_t rank =
-            rank_tree_rank(&queue_of(shard, token)->waiting, waiting_places(shard), watcher->token);
+        uint64_t rank = rank_tree_rank(waiting_places(shard), watcher->token);
         if (rank * 10 <= watcher->told_position * 9)
             watcher_push(shard, queues->watch_cursor - 1);
     }
