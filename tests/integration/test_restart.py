@@ -341,3 +341,27 @@ def test_what_the_persister_has_not_passed_stays(store):
 
 def names(store):
     return [path.name for path in (store.path / "journal").iterdir()]
+
+
+@pytest.mark.parametrize("shards", [(1, 1), (2, 2), (1, 3)])
+def test_more_went_through_a_queue_than_it_has_places(store, shards):
+    """Each purchase uses up an admission: the journal may have any number of them, whatever core.tokens_max is."""
+    arguments = ("--core.tokens_max", 16)
+
+    def enter(user):
+        token = api.join("e", user)["token"]
+        assert poll(lambda: api.token(token)["state"] == "active"), api.token(token)
+        hold = api.hold("e", user, pools=[("ga", 1)])
+        assert hold.ok, hold
+        return token, hold["hold"]
+
+    api = store.start(shards[0], *arguments)
+    assert api.create("e", pools=[("ga", 100)], queue=(2, 600, 600)).ok
+    for i in range(50):
+        token, hold = enter(f"u{i}")
+        assert api.confirm(hold, f"u{i}").ok
+        assert poll(lambda token=token: api.token(token)["state"] == "done"), api.token(token)
+    store.end("kill")
+    api = store.start(shards[1], *arguments)
+    assert api.event("e")["counts"] == {"capacity": 100, "free": 50, "held": 0, "sold": 50}
+    enter("u0")
