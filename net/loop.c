@@ -4,6 +4,7 @@
  *     wait     for completions, a message's bell, or the next deadline
  *     reap     completions: new connections, received bytes, sent bytes     -> conn.c, request.c
  *              received bytes become commands, applied at once              -> shard_command()
+ *              a batch, where half of the last one's records have come      -> loop_journal.c
  *     resume   connections that had to stop                                 -> request.c
  *     drain    mailboxes of the other shards, bounded                       -> shard_message()
  *     expire   what is due, bounded                                         -> shard_expire()
@@ -13,7 +14,8 @@
  *     ring the bells of shards that got messages
  *
  * The order is that of core/shard.h. Replies may come in any of these steps; they leave in `settle`, one
- * send for each connection, submitted by the next wait, so a tick is one system call.
+ * send for each connection, submitted by the next wait, so a tick is one system call, or two with an early
+ * batch.
  *
  * Nothing is lost at a bound (R7): a mailbox that is full makes send() say no and the core keeps the
  * message; a drain that stops early makes the next wait not wait.
@@ -343,8 +345,10 @@ reap(struct loop *loop)
     uint32_t max = sizeof loop->completions / sizeof loop->completions[0];
     for (uint32_t round = 0; round < REAP_ROUNDS; round++) {
         uint32_t count = ring_reap(loop->ring, loop->completions, max);
-        for (uint32_t i = 0; i < count; i++)
+        for (uint32_t i = 0; i < count; i++) {
             dispatch(loop, &loop->completions[i]);
+            loop_journal_early(loop);
+        }
         if (count < max)
             break;
     }

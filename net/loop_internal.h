@@ -212,6 +212,8 @@ struct loop {
     /* state: journal */
     uint64_t durable; /* sequence */
     bool writing;     /* a batch is on its way */
+    uint64_t batched; /* sequence of the last record that was given to the journal */
+    uint64_t early;   /* so many records behind it go off before the tick ends */
     uint64_t write_began_ns;
     enum scarcity scarcity;
     bool slicing;    /* a snapshot has been begun and has more to tell */
@@ -356,6 +358,8 @@ void loop_journal_close(struct loop *loop);
 /* The write that was under way has ended. */
 void loop_journal_written(struct loop *loop, int32_t written);
 void loop_journal_step(struct loop *loop);
+/* Between two completions: begins a batch where enough has been recorded. */
+void loop_journal_early(struct loop *loop);
 /* So long it has nothing to do unless something comes. */
 uint64_t loop_journal_wait_ms(const struct loop *loop);
 /* Everything is on disk that can be. */

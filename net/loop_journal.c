@@ -2,6 +2,7 @@
  * loop_journal.c - the part of a shard's tick that makes records durable, and what goes with it.
  *
  *     dispatch   a write has ended                            -> journal_written(), shard_durable()
+ *     early      half of the last batch's records are there   -> as the next batch below
  *     step       files: one that is not needed any more, the next segment
  *                room: what the core may still begin          -> shard_scarce()
  *                the next batch, or an idle journal's seal    -> shard_batch(), journal_append()
@@ -16,15 +17,16 @@
  */
 #include "net/loop_internal.h"
 
-#include "persist/log.h"
 #include "persist/disk.h"
 #include "persist/housekeeper.h"
+#include "persist/log.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#define EARLY_MIN          32u            /* records: a write costs as much as some requests */
 #define SEAL_MS            500u           /* within a second, even where a tick comes late */
 #define SLICE_BYTES_WANTED (256u * 1024u) /* a fraction of a millisecond */
 
@@ -143,11 +145,29 @@ begin_batch(struct loop *loop)
     if (journal_busy(loop->journal))
         return;
     struct shard_batch batch = shard_batch(loop->shard);
-    if (batch.size > 0)
-        journal_append(loop->journal, batch.data, batch.size, batch.record_count, batch.sequence_first,
-                       batch.sequence_last, batch.events, loop->now_ms);
-    else
+    if (batch.size == 0) {
         journal_seal(loop->journal, loop->now_ms);
+        return;
+    }
+    loop->batched = batch.sequence_last;
+    loop->early = batch.record_count / 2 < EARLY_MIN ? EARLY_MIN : batch.record_count / 2;
+    journal_append(loop->journal, batch.data, batch.size, batch.record_count, batch.sequence_first,
+                   batch.sequence_last, batch.events, loop->now_ms);
+}
+
+/*
+ * In the middle of a tick. Clients who are answered together ask together: all would come in one tick and
+ * wait for one write, and this shard for it, too. So a batch begins as soon as half of what the last one
+ * had is there, and the other half is executed while it is written.
+ */
+void
+loop_journal_early(struct loop *loop)
+{
+    if (!loop->server->durable || journal_busy(loop->journal) ||
+        shard_sequence(loop->shard) - loop->batched < loop->early)
+        return;
+    begin_batch(loop);
+    (void)ring_wait(loop->ring, 0); /* only submits; what fails fails again at the tick's end */
 }
 
 /* At most one slice a tick. */

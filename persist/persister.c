@@ -591,6 +591,8 @@ persister_run(struct persister *persister)
             continue;
         }
         struct pg_error error;
+        if (persister->pg == NULL)
+            continue; /* it has failed */
         if (!pg_idle(persister->pg, idle_ms, &error)) {
             breaker_trip(persister, &error);
             continue;
