@@ -582,8 +582,10 @@ loop_run(struct loop *loop)
         look_around(loop);
         conns_settle(loop);
         ring_bells(loop);
-        if (loop->now_ms - loop->published_ms >= PUBLISH_MS)
+        if (loop->now_ms - loop->published_ms >= PUBLISH_MS) {
             loop_publish(loop);
+            warm_look(&loop->server->warmer, loop->index, loop->shard);
+        }
         measure(loop);
     }
     loop_publish(loop);

@@ -12,6 +12,7 @@
 #include "net/pass.h"
 #include "net/rate_limit.h"
 #include "net/settings.h"
+#include "net/warm.h"
 
 #include <stdatomic.h>
 
@@ -45,6 +46,7 @@ struct server {
     struct housekeeper *housekeeper;
     struct bell housekeeper_bell; /* its thread's */
     struct shard_metrics metrics[SHARDS_MAX];
+    struct warmer warmer;
     /* state */
     _Atomic uint32_t connections; /* of all shards: the only count that bounds them together */
     _Atomic bool stopping;        /* no connection is accepted, no request taken any more */

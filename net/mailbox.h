@@ -50,5 +50,7 @@ void bell_sleep(struct bell *bell);
 void bell_awake(struct bell *bell);
 void bell_ring(struct bell *bell);        /* only where the receiver sleeps */
 void bell_ring_always(struct bell *bell); /* stopping the server */
+/* The receiver waits until it is rung, or the time is up. */
+void bell_wait(struct bell *bell, int timeout_ms);
 
 #endif

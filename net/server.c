@@ -13,9 +13,9 @@
 #include "net/server.h"
 
 #include "net/data_directory.h"
-#include "persist/log.h"
 #include "net/server_door.h"
 #include "net/server_files.h"
+#include "persist/log.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -270,6 +270,7 @@ static bool
 run(struct server *server, struct server_files *files, const sigset_t *signals)
 {
     static struct shard_threads threads; /* one server a process */
+    (void)warm_start(&server->warmer);   /* without it all works the same */
     bool go = start(server, files, &threads);
     if (go) {
         log_info("%u shard%s, http %s, resp %s, durability %s, at most %u connections", server->shard_count,
@@ -286,6 +287,7 @@ run(struct server *server, struct server_files *files, const sigset_t *signals)
         stop(server, files);
     }
     shard_threads_join(&threads);
+    warm_stop(&server->warmer);
     return go;
 }
 

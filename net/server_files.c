@@ -12,9 +12,9 @@
  */
 #include "net/server_files.h"
 
-#include "persist/log.h"
 #include "persist/disk.h"
 #include "persist/housekeeper.h"
+#include "persist/log.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -250,17 +250,6 @@ hear_news(void *context, enum housekeeper_news news, uint64_t number, int result
     }
 }
 
-static void
-sleep_until_rung(struct bell *bell, int timeout_ms)
-{
-    struct pollfd wait = {.fd = bell->fd, .events = POLLIN};
-    uint64_t counter;
-    if (poll(&wait, 1, timeout_ms) > 0) {
-        ssize_t taken = read(bell->fd, &counter, sizeof counter);
-        assert(taken == sizeof counter); /* nobody else reads it */
-    }
-}
-
 /* In this thread none begins or ends meanwhile; one that is under way does not reflect all there is. */
 static void
 take_question(struct server_files *files)
@@ -290,7 +279,7 @@ keep_house(void *argument)
             bell_ring_always(&server->control);
         } else {
             idle++;
-            sleep_until_rung(&server->housekeeper_bell, idle < SLEEPS_SHORT ? SLEEP_SHORT_MS : SLEEP_MS);
+            bell_wait(&server->housekeeper_bell, idle < SLEEPS_SHORT ? SLEEP_SHORT_MS : SLEEP_MS);
         }
         bell_awake(&server->housekeeper_bell);
     }
@@ -352,7 +341,7 @@ files_snapshot(struct server_files *files)
     atomic_store_explicit(&files->snapshot_asked, true, memory_order_release);
     bell_ring_always(&server->housekeeper_bell);
     while (wanted == 0 || housekeeper_snapshots_ended(files->housekeeper) < wanted) {
-        sleep_until_rung(&server->control, SLEEP_MS);
+        bell_wait(&server->control, SLEEP_MS);
         wanted = atomic_load_explicit(&files->snapshots_wanted, memory_order_acquire);
     }
 }

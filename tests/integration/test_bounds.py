@@ -411,3 +411,11 @@ def test_shards_max():
             assert client.event("e")["counts"]["held"] == 64 * 11
             assert client.hold("e", "w", pools=[("ga", 1)]).code == "heldout"
             client.close()
+
+
+def test_memory_of_seats_is_there_before_they_are_held():
+    """It is touched by a thread beside the shards, so that no hold waits for the kernel to clear it (net/warm.c)."""
+    with Server(shards=1) as server:
+        before = server.rss_bytes()
+        assert Http(server).create("e", sections=[("A", 1000, 1000)]).ok
+        assert poll(lambda: server.rss_bytes() - before >= 13_000_000), (before, server.rss_bytes())

@@ -1,0 +1,37 @@
+/*
+ * warm.h - memory that shards will soon touch is touched before, by a thread of its own.
+ *
+ * A shard's thread says every few milliseconds what comes next (core/growth.c); only an atomic goes from it
+ * to the warming thread, so it waits for nothing. Where the kernel cannot do it (before Linux 5.14), or has
+ * no memory left, nothing is warmed and all works the same.
+ */
+#ifndef HOLDFAST_WARM_H
+#define HOLDFAST_WARM_H
+
+#include "core/shard.h"
+#include "net/mailbox.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct warm_extent {
+    _Atomic uintptr_t from;
+    _Atomic uintptr_t to; /* written after from */
+    uintptr_t done;       /* the warming thread's: touched up to here */
+};
+
+struct warmer {
+    pthread_t thread;
+    bool running;
+    _Atomic bool ending;
+    struct bell bell;
+    struct warm_extent extents[SHARDS_MAX][SHARD_GROWTH_MAX];
+};
+
+/* False: no thread; all works without. */
+bool warm_start(struct warmer *warmer);
+void warm_stop(struct warmer *warmer);
+/* In the shard's thread. */
+void warm_look(struct warmer *warmer, uint32_t shard_index, const struct shard *shard);
+
+#endif

@@ -1,0 +1,82 @@
+/*
+ * test_growth.c - what is told to be touched next: always the same parts, in the shard's memory, never
+ * falling; at first nothing; with an event what holds need, and all its seats; and never behind what is in
+ * use.
+ */
+#include "core/shard_internal.h"
+#include "tests/unit/core_drive.h"
+
+struct look {
+    struct shard_growth extents[SHARD_GROWTH_MAX];
+    uint32_t count;
+};
+
+static struct look
+look_at(const struct drive *drive)
+{
+    struct look look;
+    look.count = shard_growth(drive_shard(drive, 0), look.extents);
+    return look;
+}
+
+static size_t
+bytes_of(const struct look *look)
+{
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < look->count; i++) {
+        assert_true(look->extents[i].to >= look->extents[i].from);
+        bytes += (size_t)(look->extents[i].to - look->extents[i].from);
+    }
+    return bytes;
+}
+
+static bool
+told(const struct look *look, const void *memory)
+{
+    for (uint32_t i = 0; i < look->count; i++)
+        if ((const char *)memory >= look->extents[i].from && (const char *)memory < look->extents[i].to)
+            return true;
+    return false;
+}
+
+static void
+test_what_comes_is_told(void **state)
+{
+    (void)state;
+    struct shard_settings settings = drive_settings();
+    settings.holds_max = settings.users_max = 100000;
+    struct drive *drive = drive_open(1, &settings);
+    const struct shard *shard = drive_shard(drive, 0);
+    size_t size = shard_size(&shard->settings);
+    struct look before = look_at(drive);
+    assert_int_equal(bytes_of(&before), 0);
+    (void)ask(drive, "CREATE e SECTION A 1 10 POOL ga 100000");
+    drive_checks(drive, false);
+    for (uint32_t i = 0; i < 20000; i++) {
+        struct look now = look_at(drive);
+        assert_int_equal(now.count, before.count);
+        for (uint32_t k = 0; k < now.count; k++) {
+            assert_true(now.extents[k].from >= (const char *)shard);
+            assert_true(now.extents[k].to <= (const char *)shard + size);
+            assert_true(now.extents[k].from >= before.extents[k].from);
+            assert_true(now.extents[k].to >= before.extents[k].to);
+        }
+        assert_true(told(&now, slab_item(&shard->holds, shard->holds.fresh)));
+        assert_true(told(&now, slab_item(&shard->users, shard->users.fresh)));
+        assert_true(told(&now, shard->events.seats));
+        assert_true(told(&now, shard->events.seats + 9));
+        (void)ask(drive, "HOLD e u%u POOL ga 1", i);
+        before = now;
+    }
+    assert_int_equal(shard->holds.fresh, 20000);
+    drive_close(drive);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_comes_is_told),
+    };
+    return cmocka_run_group_tests_name("growth", tests, NULL, NULL);
+}
