@@ -25,7 +25,7 @@ td.text, th.text { text-align: left; } tr.ours td { font-weight: 700; color: #9a
   table.wide thead { display: none; } table.wide tr { border: 1px solid #d6d3d1; border-radius: 6px; margin: .6em 0; padding: .3em .6em; }
   table.wide td { white-space: normal; text-align: right; border: 0; padding: .1em 0; display: flex; justify-content: space-between; gap: 1em; }
   table.wide td::before { content: attr(data-name); color: #57534e; font-weight: 400; text-align: left; }
-  table.wide td:first-child { font-weight: 700; } table.wide td:first-child::before { content: none; } table.wide td.text { text-align: right; }
+  table.wide td:first-child { font-weight: 700; text-align: left; } table.wide td:first-child::before { content: none; } table.wide td.text { text-align: right; }
 }
 @media print {
   @page { size: A4; margin: 14mm; } body { font-size: 9.5pt; max-width: none; padding: 0; } svg, tr, figure { break-inside: avoid; } table { font-size: 8.5pt; } h2 { break-after: avoid; }

@@ -85,7 +85,7 @@ class Round:
         status, text = self.persister.get("/healthz")
         assert status == 503, text
         time.sleep(self.while_away())
-        assert self.persister.metric("lag_records") > 0
+        wait_for(lambda: self.persister.metric("lag_records") > 0)
         self.postgres.start()
 
     def kill_kafka(self):
