@@ -48,19 +48,21 @@ schema_make(const char *connection, char *ret_error)
 struct dual_postgres *
 dual_postgres_open(const char *connection, bool plant, char *ret_error)
 {
-    char with_plant[512];
+    char options[160];
     if (!schema_make(connection, ret_error))
         return NULL;
     /* What a crash would forget is of no interest here; and plans made for empty tables must serve full
-     * ones. */
-    snprintf(with_plant, sizeof with_plant,
-             "%s options='-c synchronous_commit=off -c enable_seqscan=off -c enable_bitmapscan=off -c "
-             "jit=off -c dual.grace_ms=%d'",
-             connection, plant ? 1 : 0);
+     * ones. By the environment, since `connection` may be a URI as well as a list of words. */
+    (void)snprintf(options, sizeof options,
+                   "-c synchronous_commit=off -c enable_seqscan=off -c enable_bitmapscan=off -c jit=off -c "
+                   "dual.grace_ms=%d",
+                   plant ? 1 : 0); /* fits */
+    if (setenv("PGOPTIONS", options, 1) != 0)
+        return NULL;
     struct dual_postgres *postgres = calloc(1, sizeof *postgres);
     if (postgres == NULL)
         return NULL;
-    postgres->postgres = postgres_open(with_plant, ret_error);
+    postgres->postgres = postgres_open(connection, ret_error);
     bool well = postgres->postgres != NULL;
     for (uint32_t verb = 0; well && verb < DUAL_VERBS; verb++)
         well = postgres_name(postgres->postgres, statements[verb].name, statements[verb].sql, ret_error);
