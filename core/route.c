@@ -94,7 +94,7 @@ uuid_parse(struct bytes text, struct uuid *ret_id)
         uint8_t high = hex_values[at[0]];
         uint8_t low = hex_values[at[1]];
         good &= high != 0 && low != 0;
-        id.byte[i] = (uint8_t)((high - 1) << 4 | ((low - 1) & 15));
+        id.byte[i] = (uint8_t)(((high - 1u) & 15) << 4 | ((low - 1u) & 15));
         at += 2;
     }
     if (!good || id.byte[6] >> 4 != 7 || id.byte[8] >> 6 != 2)
