@@ -129,8 +129,8 @@ void shard_snapshot_begin(struct shard *shard, uint64_t generation);
 uint32_t shard_snapshot_slice(struct shard *shard, uint8_t *ret_records, uint32_t size,
                               uint32_t *ret_record_count, bool *ret_last);
 /* Memory that the shard will soon touch for the first time, of each of its parts: [from, to), always the
- * same number of them in the same order; from and to never fall. A host may have another thread touch it,
- * which changes nothing there. */
+ * same number of them in the same order; they fall back only where an index has become empty again. A host
+ * may have another thread touch it, which changes nothing there. */
 #define SHARD_GROWTH_MAX 32
 struct shard_growth {
     const char *from;
