@@ -3,8 +3,8 @@
  * and watches of connections (PUSH).
  *
  * A token's watchers stand in its list. A change of its state answers the first kind and tells the second;
- * the sweep answers those whose time is up, and tells of positions that have fallen by a tenth, some
- * watchers at a time. News that finds no room on its way to another shard is owed, and told by the sweep.
+ * the sweep answers those whose time is up, and tells of positions that the opening has given or that have
+ * fallen by a tenth, some watchers at a time. News that finds no room on its way to another shard is owed, and told by the sweep.
  */
 #include <assert.h>
 
@@ -151,12 +151,11 @@ watchers_sweep(struct shard *shard)
             watcher_push(shard, queues->watch_cursor - 1);
             continue;
         }
-        if (watcher->told_position == 0)
+        if (token->state != TOKEN_WAITING || event_open_at(event_at(shard, token->event)) > shard->now_ms)
             continue;
-        if (token->state != TOKEN_WAITING)
-            continue;
+        /* told 0: before the opening, and now there is a position */
         uint64_t rank = rank_tree_rank(waiting_places(shard), watcher->token);
-        if (rank * 10 <= watcher->told_position * 9)
+        if (watcher->told_position == 0 || rank * 10 <= watcher->told_position * 9)
             watcher_push(shard, queues->watch_cursor - 1);
     }
 }

@@ -80,6 +80,8 @@ struct drive {
     uint64_t durable[DRIVE_SHARDS];
     struct mailbox mailboxes[DRIVE_SHARDS][DRIVE_SHARDS];
     uint32_t messages_max;
+    uint64_t eta_ms; /* of the last answer that was a token */
+    uint64_t poll_ms;
     struct journal journals[JOURNALS_MAX]; /* the last shard_count are those of this start */
     uint32_t journal_count;
     struct part parts[DRIVE_SHARDS];
@@ -332,6 +334,8 @@ host_reply(void *context, uint64_t tag, const struct reply *reply, uint64_t sequ
     if (reply->kind == REPLY_TOKEN) {
         one->has_hold = true;
         one->hold = reply->token.id;
+        host->drive->eta_ms = reply->token.eta_ms;
+        host->drive->poll_ms = reply->token.poll_ms;
     }
     if (reply->kind == REPLY_MAP)
         one->row_to = reply->map->row_to < reply->map->row_count ? reply->map->row_to : 0;
@@ -347,6 +351,13 @@ host_push(void *context, uint64_t watch, const struct reply *reply, uint64_t seq
     (void)sequence; /* every batch is on disk by the time a test looks */
     put(&text, "%s%" PRIu64, text.size == 0 ? "" : "; ", watch);
     put_token(drive, &text, &reply->token);
+}
+
+uint64_t
+drive_eta_ms(const struct drive *drive, uint64_t *ret_poll_ms)
+{
+    *ret_poll_ms = drive->poll_ms;
+    return drive->eta_ms;
 }
 
 const char *

@@ -85,6 +85,8 @@ struct uuid drive_id(struct drive *drive, const char *name);
 
 #define expect(drive, wanted, ...) assert_string_equal(ask(drive, __VA_ARGS__), wanted)
 
+/* When the token that was answered last is likely to be active, and when to ask again. */
+uint64_t drive_eta_ms(const struct drive *drive, uint64_t *ret_poll_ms);
 /* What watchers were pushed since the last call, in order: "WATCH state position; ...". */
 const char *drive_pushes(struct drive *drive);
 

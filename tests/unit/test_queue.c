@@ -271,6 +271,14 @@ test_the_draw(struct drive *drive)
     for (uint32_t i = 0; i < 30; i++)
         expect(drive, "OK new waiting", "t%u = JOIN e u%u", i, i);
     expect(drive, "CLOSED opens=10000", "HOLD e u1 SEAT A/1/1");
+    uint64_t poll_first, poll;
+    (void)ask(drive, "QGET t0");
+    uint64_t eta_first = drive_eta_ms(drive, &poll_first);
+    for (uint32_t i = 0; i < 30; i++) { /* nothing tells a place of the draw before it is known */
+        expect(drive, "OK waiting", "QGET t%u", i);
+        assert_int_equal(drive_eta_ms(drive, &poll), eta_first);
+        assert_int_equal(poll, poll_first);
+    }
     drive_pass(drive, 10000);
     drive_sweep(drive);
     expect(drive, "OK new waiting 30", "t30 = JOIN e late");
@@ -294,6 +302,27 @@ test_the_draw(struct drive *drive)
         }
         expect(drive, "OK waiting 30", "QGET t30");
     }
+}
+
+/* Watched before the opening: the position is told when there is one, and when it has fallen. */
+static void
+test_watched_before_the_opening(struct drive *drive)
+{
+    expect(drive, "OK new e open 100=100+0+0 g 100=100+0+0", "CREATE e POOL g 100 QUEUE 1 100 100 OPENS 10000 HOLD 300");
+    for (uint32_t i = 0; i < 12; i++)
+        expect(drive, "OK new waiting", "t%u = JOIN e u%u", i, i);
+    expect(drive, "OK waiting", "WATCH t11 7");
+    drive_sweep(drive);
+    assert_string_equal(drive_pushes(drive), "");
+    drive_pass(drive, 10000);
+    drive_sweep(drive);
+    assert_string_equal(drive_pushes(drive), "7 waiting 12");
+    drive_sweep(drive);
+    assert_string_equal(drive_pushes(drive), "");
+    expect(drive, "OK left", "LEAVE t5");
+    expect(drive, "OK left", "LEAVE t6");
+    drive_sweep(drive);
+    assert_string_equal(drive_pushes(drive), "7 waiting 9");
 }
 
 static void
@@ -609,6 +638,8 @@ main(void)
         DRIVE_PLAN(test_long_polls_and_watches, 3),
         DRIVE_PLAN(test_the_draw, 1),
         DRIVE_PLAN(test_the_draw, 3),
+        DRIVE_PLAN(test_watched_before_the_opening, 1),
+        DRIVE_PLAN(test_watched_before_the_opening, 3),
         DRIVE_PLAN(test_silence_ends_a_place_for_whoever_looks, 1),
         DRIVE_PLAN(test_silence_ends_a_place_for_whoever_looks, 3),
         DRIVE_PLAN(test_grace_begins_where_a_poll_ends, 1),
