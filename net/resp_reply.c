@@ -271,7 +271,7 @@ encode_event(struct output *output, uint8_t version, const struct event_view *vi
     bool queue = settings->queue_active_max != 0;
     bool open = settings->opens_at_ms <= now_ms;
     resp_map(output, version,
-             8u + (settings->opens_at_ms != 0) + queue + settings->queue_lottery +
+             8u + 2u * (settings->opens_at_ms != 0) + queue + settings->queue_lottery +
                  (settings->queue_lottery && open));
     text(output, "id");
     resp_bulk(output, (struct bytes){settings->id, settings->id_size});
@@ -293,8 +293,10 @@ encode_event(struct output *output, uint8_t version, const struct event_view *vi
     member_integer(output, "hold_seconds", settings->hold_seconds);
     member_integer(output, "hold_seconds_max", settings->hold_seconds_max);
     member_integer(output, "units_per_user_max", settings->units_per_user_max);
-    if (settings->opens_at_ms != 0)
+    if (settings->opens_at_ms != 0) {
         member_integer(output, "opens_at_ms", settings->opens_at_ms);
+        member_integer(output, "opens_in_ms", time_left_ms(settings->opens_at_ms, now_ms));
+    }
     if (queue)
         encode_queue(output, version, settings);
     if (settings->queue_lottery)

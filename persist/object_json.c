@@ -231,7 +231,8 @@ output_lottery(struct output *output, const struct event_settings *settings, boo
 }
 
 static void
-output_settings(struct output *output, const struct event_settings *settings, uint64_t now_ms)
+output_settings(struct output *output, const struct event_settings *settings, enum object_form form,
+                uint64_t now_ms)
 {
     static const char *const statuses[] = {
         [EVENT_OPEN] = "open",
@@ -254,6 +255,10 @@ output_settings(struct output *output, const struct event_settings *settings, ui
         if (at != NULL)
             output_commit(output, put_rfc3339(at, settings->opens_at_ms));
         output_literal(output, "\"");
+        if (form == OBJECT_ANSWER) {
+            output_literal(output, ",\"opens_in_ms\":");
+            output_number(output, time_left_ms(settings->opens_at_ms, now_ms));
+        }
     }
     if (settings->queue_active_max != 0)
         output_queue(output, settings);
@@ -266,7 +271,7 @@ output_event_json(struct output *output, const struct event_view *view, enum obj
                   uint64_t now_ms)
 {
     const struct event_settings *settings = view->settings;
-    output_settings(output, settings, now_ms);
+    output_settings(output, settings, form, now_ms);
     output_literal(output, ",\"sections\":[");
     for (uint32_t i = 0; i < settings->section_count; i++) {
         if (i > 0)

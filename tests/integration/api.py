@@ -158,7 +158,7 @@ def check_counts(counts, where):
 
 def check_event(event):
     required = {"id", "status", "sections", "pools", "hold_seconds", "hold_seconds_max", "units_per_user_max", "counts"}
-    assert required <= set(event) <= required | {"opens_at", "opens_at_ms", "queue", "lottery_commitment", "lottery_seed"}, event
+    assert required <= set(event) <= required | {"opens_at", "opens_at_ms", "opens_in_ms", "queue", "lottery_commitment", "lottery_seed"}, event
     if "queue" in event:
         assert set(event["queue"]) == {"active_max", "active_seconds", "grace_seconds", "lottery"}, event
     assert ("lottery_commitment" in event) == ("queue" in event and bool(event["queue"]["lottery"])), event

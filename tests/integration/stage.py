@@ -22,7 +22,7 @@ class Stage:
 
     def picture(self):
         """All that can be seen, without what only counts down."""
-        event = self.api.event(self.id).data
+        event = self._still(self.api.event(self.id).data)
         maps = {name: self.api.seats(self.id, name).data for name in self.section_names}
         holds = {}
         for user in sorted(self.users):
@@ -31,8 +31,8 @@ class Stage:
         return event, maps, holds, known
 
     @staticmethod
-    def _still(hold):
-        return {name: value for name, value in hold.items() if name != "deadline_in_ms"}
+    def _still(told):
+        return {name: value for name, value in told.items() if name not in ("deadline_in_ms", "opens_in_ms")}
 
     def wait_expired(self):
         """Until what was held for a second has ended and its units are back, which waits for the disk (R3)."""

@@ -268,7 +268,7 @@ def test_not_yet_open(stage):
     s.hold_refused("closed", "u1", {"seats": ["A/1/1"]}, opens_in_ms=lambda ms: 0 < ms <= left + 1)
     assert s.api.event(s.id)["status"] == "open"
     opening = s.api.event(s.id).data
-    assert opening.get("opens_at_ms", opens) == opens
+    assert opening.get("opens_at_ms", opens) == opens and 0 < opening["opens_in_ms"] <= 1500
     while time.time() * 1000 < opens + 5:
         time.sleep(0.01)
     assert s.hold("u1", seats=["A/1/1"]).ok

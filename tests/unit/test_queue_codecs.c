@@ -311,19 +311,19 @@ events_with_a_queue(void **state)
     /* the seed is told from the opening on, not a millisecond before */
     view.settings = queue_event(" LOTTERY OPENS 784111777000");
     assert_answer(0, COMMAND_EVENT_GET, &reply,
-                  JSON_HEAD "\"opens_at\":\"1994-11-06T08:49:37.000Z\"," JSON_QUEUE
+                  JSON_HEAD "\"opens_at\":\"1994-11-06T08:49:37.000Z\",\"opens_in_ms\":0," JSON_QUEUE
                             "true},\"lottery_commitment\":\"" COMMITMENT "\",\"lottery_seed\":\"" ZEROS
                             "\"," JSON_POOL);
     view.settings = queue_event(" LOTTERY OPENS 784111777001");
     assert_answer(0, COMMAND_EVENT_GET, &reply,
-                  JSON_HEAD "\"opens_at\":\"1994-11-06T08:49:37.001Z\"," JSON_QUEUE
+                  JSON_HEAD "\"opens_at\":\"1994-11-06T08:49:37.001Z\",\"opens_in_ms\":1," JSON_QUEUE
                             "true},\"lottery_commitment\":\"" COMMITMENT "\"," JSON_POOL);
     struct reply_context context = {.resp_version = 3, .command = COMMAND_EVENT_GET};
     struct drive_text text = {0};
     struct output output = drive_output(&text);
     resp_encode(&output, &context, &reply, NOW + 1);
     drive_output_end(&output);
-    assert_true(strncmp(text.data, "%12\r\n", 5) == 0);
+    assert_true(strncmp(text.data, "%13\r\n", 5) == 0);
     assert_non_null(strstr(text.data,
                            "$5\r\nqueue\r\n%4\r\n$10\r\nactive_max\r\n:2\r\n$14\r\nactive_seconds\r\n:"
                            "100\r\n$13\r\ngrace_seconds\r\n:60\r\n$7\r\nlottery\r\n:1\r\n"));

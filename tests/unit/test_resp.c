@@ -332,13 +332,13 @@ answers_of_events(void **state)
     struct reply reply = {.kind = REPLY_EVENT, .event_view = &view};
     assert_encoded(
         &reply, COMMAND_EVENT_GET, 3,
-        "%9\r\n$2\r\nid\r\n$1\r\ne\r\n$6\r\nstatus\r\n$4\r\nopen\r\n$8\r\nsections\r\n*0\r\n$"
+        "%10\r\n$2\r\nid\r\n$1\r\ne\r\n$6\r\nstatus\r\n$4\r\nopen\r\n$8\r\nsections\r\n*0\r\n$"
         "5\r\npools\r\n*1\r\n"
         "%3\r\n$4\r\nname\r\n$2\r\nga\r\n$8\r\ncapacity\r\n:50\r\n$6\r\ncounts\r\n"
         "%4\r\n$8\r\ncapacity\r\n:50\r\n$4\r\nfree\r\n:48\r\n$4\r\nheld\r\n:1\r\n$4\r\nsold\r\n:1\r\n"
         "$12\r\nhold_seconds\r\n:300\r\n$16\r\nhold_seconds_max\r\n:900\r\n$18\r\nunits_per_user_max\r\n:"
         "0\r\n"
-        "$11\r\nopens_at_ms\r\n:5\r\n$6\r\ncounts\r\n"
+        "$11\r\nopens_at_ms\r\n:5\r\n$11\r\nopens_in_ms\r\n:0\r\n$6\r\ncounts\r\n"
         "%4\r\n$8\r\ncapacity\r\n:50\r\n$4\r\nfree\r\n:48\r\n$4\r\nheld\r\n:1\r\n$4\r\nsold\r\n:1\r\n");
 }
 
