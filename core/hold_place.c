@@ -260,8 +260,8 @@ place_checks(struct shard *shard, struct operation *op, const struct event *even
     if (event->settings->status != EVENT_OPEN || event_open_at(event) > shard->now_ms) {
         reply->status = STATUS_CLOSED;
         closed_figures(shard, event, reply);
-    } else if (event->settings->queue_active_max > 0 &&
-               (c->pass_refused || !admitted(shard, event, c->user, user_hash(shard, c->user)))) {
+    } else if (c->pass_refused || (event->settings->queue_active_max > 0 &&
+                                   !admitted(shard, event, c->user, user_hash(shard, c->user)))) {
         reply->status = STATUS_NOTADMITTED;
     } else if (replaced_status != STATUS_OK) {
         reply->status = replaced_status;

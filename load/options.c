@@ -291,8 +291,15 @@ help_group(FILE *file, unsigned group, const char *title)
     }
 }
 
+/* Who asks: argv[0] is the word behind holdfast, or behind holdfast bench. */
+static const char *
+command_of(char **argv)
+{
+    return strcmp(argv[0], "rival") == 0 ? "bench rival" : "load";
+}
+
 static void
-help(FILE *file, const struct workload_kind *const *kinds)
+help(FILE *file, const char *command, const struct workload_kind *const *kinds)
 {
     static const struct {
         unsigned group;
@@ -308,7 +315,7 @@ help(FILE *file, const struct workload_kind *const *kinds)
         {OPTIONS_ROOM, "open"},
         {OPTIONS_RAW, "raw"},
     };
-    (void)fprintf(file, "usage: holdfast load KIND [options]\n\n");
+    (void)fprintf(file, "usage: holdfast %s KIND [options]\n\n", command);
     for (size_t i = 0; kinds[i] != NULL; i++)
         (void)fprintf(file, "  %-8s %s\n", kinds[i]->name, kinds[i]->help);
     (void)fprintf(
@@ -504,7 +511,7 @@ arguments_read(int argc, char **argv, const struct workload_kind *const *kinds,
     opterr = 0;
     for (int option; (option = getopt_long(argc, argv, "+h", names, NULL)) != -1;) {
         if (option == 'h' || option == OPTION_HELP) {
-            help(stdout, kinds);
+            help(stdout, command_of(argv), kinds);
             return 0;
         }
         if (option == '?') {
@@ -535,11 +542,11 @@ options_read(int argc, char **argv, const struct workload_kind *const *kinds,
     struct load_options options;
     const struct workload_kind *kind;
     if (argc < 2) {
-        help(stderr, kinds);
+        help(stderr, command_of(argv), kinds);
         return 2;
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
-        help(stdout, kinds);
+        help(stdout, command_of(argv), kinds);
         return 0;
     }
     if (!kind_find(argv[1], kinds, &kind))

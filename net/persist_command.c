@@ -171,7 +171,7 @@ verify_main(int argc, char **argv)
 {
     static struct settings settings;
     struct settings_error error;
-    if (argc == 2 && strcmp(argv[1], "--help") == 0) {
+    if (settings_take_word(&argc, argv, "--help")) {
         (void)printf("usage: holdfast verify --data DIR --pg URI\n\n"
                      "Replays the journals of the data directory DIR up to where PostgreSQL is, and "
                      "compares every row.\n"

@@ -352,7 +352,8 @@ help(FILE *file)
     (void)fprintf(file, "usage: holdfast serve [--check] [--config FILE] [--section.key VALUE]...\n\n"
                         "Runs the server until SIGTERM or SIGINT. Prints one line when it answers:\n"
                         "    ready http=ADDR:PORT resp=ADDR:PORT shards=N data=DIR\n"
-                        "--check reads the settings, says what is wrong with them, and ends: 0 or 2.\n\n");
+                        "--check reads the settings and the files they name, says what is wrong with them, and ends: 0 or\n"
+                        "2.\n\n");
     settings_help(file, SETTINGS_OF_SERVER);
 }
 
@@ -372,6 +373,8 @@ serve_main(int argc, char **argv)
         return 2;
     }
     if (check) {
+        if (!door_check(&settings))
+            return 2;
         (void)printf("settings are valid\n");
         return 0;
     }

@@ -262,6 +262,11 @@ answer_resp(struct loop *loop, struct conn *conn, const struct request *request,
                 error_line(output, not_a_key);
             break;
         }
+        /* Redis' default user has no password, so any is taken where a name comes with it */
+        if (request->auth_name.size > 0) {
+            resp_simple(output, "OK");
+            break;
+        }
         error_line(
             output,
             "ERR AUTH <password> called without any password configured for the default user. Are you "

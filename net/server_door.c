@@ -71,6 +71,27 @@ open_rates(struct server *server)
 }
 
 bool
+door_check(const struct settings *settings)
+{
+    const char *const secrets[] = {settings->pass_secret_file, settings->pass_secret_file_old};
+    char keys_cause[KEYS_CAUSE_SIZE_MAX], cause[DOOR_CAUSE_SIZE];
+    struct keys *keys = NULL;
+    if (settings->keys_file[0] != '\0' && !keys_read(settings->keys_file, 1, &keys, keys_cause)) {
+        log_error("%s", keys_cause);
+        return false;
+    }
+    keys_free(keys);
+    for (size_t i = 0; i < sizeof secrets / sizeof secrets[0]; i++) {
+        struct pass_secret secret;
+        if (secrets[i][0] != '\0' && !pass_secret_read(secrets[i], &secret, cause, sizeof cause)) {
+            log_error("%s", cause);
+            return false;
+        }
+    }
+    return true;
+}
+
+bool
 door_open(struct server *server)
 {
     return open_keys(server) && open_pass_secrets(server) && open_rates(server);

@@ -8,8 +8,9 @@
  *     defaults < INI file (--config FILE) < environment HOLDFAST_SECTION_KEY < --section.key value
  *
  * Wrong values end the start. So do unknown names, with the nearest known one named (edit distance): a
- * setting that is silently ignored is found out at the worst hour. In the environment only names that begin
- * with HOLDFAST_ and a known section are ours.
+ * setting that is silently ignored is found out at the worst hour. In the environment names that begin with
+ * HOLDFAST_ and a known section are ours, and those that miss a setting by a letter or two; others may be
+ * somebody else's (HOLDFAST_PORT_7780_TCP is what Kubernetes makes of a service of that name).
  */
 #include "net/settings.h"
 
@@ -426,6 +427,11 @@ file_setting(void *user, const char *section, const char *key, const char *value
     reader->failed = true;
     int size = snprintf(name, sizeof name, "%s.%s", section, key);
     const struct setting *setting = size < (int)sizeof name ? find(name) : NULL;
+    if (section[0] == '\0') {
+        fail(reader->error, "%s: the setting '%s' stands before any [section]; expected %s", reader->path, key,
+             "such as [server] above shards = 2");
+        return 0;
+    }
     if (setting == NULL || strcmp(setting->name, name) != 0) {
         fail(reader->error, "%s: unknown setting '%s' in section [%s]; the nearest known one is '%s'",
              reader->path, key, section, nearest(name));
@@ -455,7 +461,22 @@ read_file(const char *path, struct settings *settings, struct settings_error *re
     return true;
 }
 
-/* HOLDFAST_NET_PIPELINE_MAX becomes net.pipeline_max. False: not of a known section, so not ours. */
+/* Is this a setting's name but for two letters at most? Then somebody meant it. */
+static bool
+nearly_ours(const char *name)
+{
+    for (size_t i = 0; i < SETTINGS_COUNT; i++) {
+        char known[NAME_SIZE_LIMIT];
+        (void)snprintf(known, sizeof known, "%s", settings_table[i].name); /* fits: names are ours */
+        *strchr(known, '.') = '_';
+        if (edit_distance(name, known) <= 2)
+            return true;
+    }
+    return false;
+}
+
+/* HOLDFAST_NET_PIPELINE_MAX becomes net.pipeline_max. False: neither of a known section nor nearly a
+ * setting, so not ours. */
 static bool
 environment_name(const char *variable, char *ret_name, const char **ret_value)
 {
@@ -480,7 +501,7 @@ environment_name(const char *variable, char *ret_name, const char **ret_value)
             return true;
         }
     }
-    return false;
+    return nearly_ours(ret_name);
 }
 
 static bool
@@ -556,6 +577,21 @@ read_arguments(int argc, char *const argv[], struct settings *settings, const ch
     return true;
 }
 
+/* Port 0 is another one each time. Both are valid. */
+static bool
+listeners_same(const char *a, const char *b)
+{
+    struct listen_address first, second;
+    char text[2][64];
+    (void)listen_address_parse(a, &first);
+    (void)listen_address_parse(b, &second);
+    if (first.off || second.off)
+        return false;
+    listen_address_text(&first, text[0]);
+    listen_address_text(&second, text[1]);
+    return strcmp(text[0], text[1]) == 0 && strcmp(strrchr(text[0], ':'), ":0") != 0;
+}
+
 /* What one setting alone cannot tell; and what follows from several. */
 static bool
 check_together(struct settings *settings, struct settings_error *ret_error)
@@ -582,6 +618,10 @@ check_together(struct settings *settings, struct settings_error *ret_error)
         settings->address_per_second = open ? ADDRESS_RATE_OPEN : 0;
     if (strcmp(settings->http, "off") == 0 && strcmp(settings->resp, "off") == 0) {
         fail(ret_error, "server.http and server.resp are both off: nobody could reach this server");
+        return false;
+    }
+    if (listeners_same(settings->http, settings->resp)) {
+        fail(ret_error, "server.http and server.resp are both '%s': expected two ports", settings->http);
         return false;
     }
     if (settings->head_bytes_max > settings->request_bytes_max) {

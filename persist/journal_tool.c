@@ -458,8 +458,9 @@ journal_main(int argc, char **argv)
         const char *name;
         int (*run)(const struct data_folder *folder);
     } jobs[] = {{"verify", journal_verify}, {"dump", journal_dump}, {"stats", journal_stats}};
-    if (argc == 2 && strcmp(argv[1], "--help") == 0)
-        return usage(stdout);
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], "--help") == 0)
+            return usage(stdout);
     if (argc != 3)
         return usage(stderr);
     for (size_t i = 0; i < sizeof jobs / sizeof jobs[0]; i++) {

@@ -62,6 +62,10 @@ def test_redis_benchmark(server, event):
 def test_redis_py(server, event, protocol):
     client = redis.Redis(port=server.resp[1], protocol=protocol, decode_responses=True)
     assert client.ping() is True and client.echo("x") == "x"
+    # a server without keys is Redis' default user without a password
+    assert client.execute_command("AUTH", "default", "whatever") in ("OK", True)
+    with pytest.raises(redis.AuthenticationError, match="without any password configured"):
+        client.execute_command("AUTH", "whatever")
     hold = client.execute_command("HOLD", event, "py", "SEAT", "A/2/1", "SEAT", "A/2/2")
     assert hold[2::2] == ["A/2/1", "A/2/2"] and isinstance(hold[1], int)
     got = client.execute_command("GETHOLD", hold[0])

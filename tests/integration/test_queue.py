@@ -258,6 +258,12 @@ def test_passes(api, new_id):
         answer = api.hold(event, "u1", pools=[("ga", 1)], shown=shown)
         assert answer.code == "notadmitted", f"a pass that is {name}: {answer}"
     assert api.hold(other, "u1", pools=[("ga", 1)], shown=token["pass"]).code == "notadmitted"
+    # an event without a queue asks for no pass, and takes none that is bad
+    free = new_id()
+    assert api.create(free, pools=[("ga", 100)]).ok
+    for shown in (*refused.values(), token["pass"]):
+        assert api.hold(free, "u1", pools=[("ga", 1)], shown=shown).code == "notadmitted"
+    assert api.hold(free, "u1", pools=[("ga", 1)]).ok and api.hold(free, "u1", pools=[("ga", 1)], shown=made(aud=free)).ok
     # a good pass admits nobody whose place has ended, or is none
     assert api.leave(t1).ok
     assert api.hold(event, "u1", pools=[("ga", 1)], shown=token["pass"]).code == "notadmitted"

@@ -46,10 +46,35 @@ def test_precedence(tmp_path):
                 assert server.shards == 1
 
 
+def test_check_reads_what_the_settings_name(tmp_path):
+    keys, secret = tmp_path / "keys", tmp_path / "secret"
+    keys.write_text("a client zz\n")
+    secret.write_text("short")
+    for name, path in (("keys", tmp_path / "none"), ("keys", keys), ("queue.pass_secret_file", tmp_path / "none"), ("queue.pass_secret_file_old", secret)):
+        code, _, text = run("serve", "--check", "--data", tmp_path / "data", f"--{name}", path)
+        assert code == 2 and str(path) in text, text
+    file = tmp_path / "no-section.ini"
+    file.write_text("shards = 2\n")
+    code, _, text = run("serve", "--check", "--config", file)
+    assert code == 2 and "shards" in text and "[section]" in text and str(file) in text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["keys", "no-section.ini", "secret"], "nothing is made"
+
+
+def test_help_everywhere():
+    for words in (["serve"], ["persist"], ["verify"], ["keys"], ["load"], ["bench"], ["journal"], ["outbox"], ["serve", "--check"], ["persist", "--migrate"],
+                  ["verify", "--data", "x"], ["journal", "verify"], ["journal", "dump"], ["journal", "stats"], ["keys", "add"], ["keys", "list"],
+                  ["outbox", "list"], ["load", "deal"], ["bench", "dual-run"], ["bench", "rival"]):
+        code, out, text = run(*words, "--help")
+        assert code == 0 and out.startswith("usage: holdfast " + " ".join(words[:1])), (words, out, text)
+    assert run("bench", "rival", "--help")[1].startswith("usage: holdfast bench rival ")
+
+
 @pytest.mark.parametrize("arguments,environment,words", [
     (["--net.connection_max", "5"], {}, ["net.connection_max", "net.connections_max"]),
     (["--shard", "5"], {}, ["--shard", "shards"]),
     ([], {"HOLDFAST_NET_CONECTIONS_MAX": "5"}, ["HOLDFAST_NET_CONECTIONS_MAX", "net.connections_max"]),
+    ([], {"HOLDFAST_SERVR_SHARDS": "2"}, ["HOLDFAST_SERVR_SHARDS", "server.shards"]),
+    (["--http", "127.0.0.1:7999", "--resp", "127.0.0.1:7999"], {}, ["server.http", "server.resp", "127.0.0.1:7999"]),
     (["--shards", "many"], {}, ["server.shards", "many"]),
     (["--shards", "-1"], {}, ["server.shards", "-1"]),
     (["--shards", "1.5"], {}, ["server.shards", "1.5"]),

@@ -42,6 +42,15 @@ test_in_order_of_arrival(struct drive *drive)
     expect(drive, "BADREQUEST field=event", "JOIN f u1");
 }
 
+/* Whatever the event asks for: what is shown must be good. */
+static void
+test_a_bad_pass_without_a_queue(struct drive *drive)
+{
+    expect(drive, "OK new e open 3=3+0+0 ga 3=3+0+0", "CREATE e POOL ga 3");
+    expect(drive, "NOTADMITTED", "HOLD e u1 POOL ga 1 BADPASS");
+    expect(drive, "OK new held ga*1 in=300000", "a = HOLD e u1 POOL ga 1");
+}
+
 static void
 test_only_who_is_admitted_holds(struct drive *drive)
 {
@@ -622,6 +631,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         DRIVE_PLAN(test_in_order_of_arrival, 1),
         DRIVE_PLAN(test_in_order_of_arrival, 3),
+        DRIVE_PLAN(test_a_bad_pass_without_a_queue, 1),
         DRIVE_PLAN(test_only_who_is_admitted_holds, 1),
         DRIVE_PLAN(test_only_who_is_admitted_holds, 4),
         DRIVE_PLAN(test_deadlines_and_grace, 1),

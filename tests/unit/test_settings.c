@@ -89,7 +89,8 @@ test_the_nearer_the_stronger(void **state)
     assert_int_equal(write(fd, text, sizeof text - 1), sizeof text - 1);
     assert_int_equal(close(fd), 0);
     char *const environment[] = {"HOLDFAST_NET_PIPELINE_MAX=12", "HOLDFAST_SERVER_SHARDS=6", "PATH=/bin",
-                                 "HOLDFAST_BINARY=./x", NULL};
+                                 "HOLDFAST_BINARY=./x", "HOLDFAST_PORT_7780_TCP=tcp://10.0.0.1:7780",
+                                 "HOLDFAST_SERVICE_HOST=10.0.0.1", "HOLDFAST_SERVICE_PORT=7780", NULL};
 
     assert_true(READ(nothing, "--config", path));
     assert_int_equal(settings.buffers, 16);
@@ -121,6 +122,10 @@ test_unknown_names_the_nearest(void **state)
     char *const environment[] = {"HOLDFAST_NET_BUFERS=12", NULL};
     assert_false(read_with(environment, 0, NULL));
     assert_says("HOLDFAST_NET_BUFERS");
+    assert_says("net.buffers");
+    char *const section[] = {"HOLDFAST_NTE_BUFFERS=12", NULL};
+    assert_false(read_with(section, 0, NULL));
+    assert_says("HOLDFAST_NTE_BUFFERS");
     assert_says("net.buffers");
 }
 
