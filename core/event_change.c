@@ -121,6 +121,7 @@ command_event_create(struct shard *shard, const struct origin *origin, const str
         return;
     }
     struct operation *op = operation_take(shard, origin, c->type);
+    operation_meta(op, c);
     op->stage = STAGE_EVENT_OFFER;
     op->event = number;
     event_at(shard, number)->busy = true;
@@ -257,6 +258,7 @@ command_event_set(struct shard *shard, const struct origin *origin, const struct
         return;
 
     struct operation *op = operation_take(shard, origin, c->type);
+    operation_meta(op, c);
     op->stage = STAGE_EVENT_APPLY;
     op->event = event->number;
     op->event_apply = EVENT_CHANGE;

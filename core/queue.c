@@ -163,7 +163,7 @@ queue_kick(struct shard *shard, struct event *event)
             return;
         }
         if (token_grace_ends_ms(shard, token_at(shard, slot)) <= shard->now_ms)
-            token_end(shard, slot, TOKEN_EXPIRED);
+            token_end(shard, slot, TOKEN_EXPIRED, NULL);
         else if (!PLANTED(PLANT_WAKE_LOST) || queue->active == 0)
             activate(shard, event, slot);
         else
@@ -273,7 +273,7 @@ queue_admitted(struct shard *shard, const struct message_admitted *message)
     if (!message->done) {
         /* The home's bound is reached: this place ends, the slot goes to the next one. */
         if (token_end_room(shard))
-            token_end(shard, slot, TOKEN_EXPIRED);
+            token_end(shard, slot, TOKEN_EXPIRED, NULL);
         return; /* no room for that either: its deadline will end it */
     }
     token->flags |= TOKEN_ADMITTED;
@@ -305,7 +305,7 @@ queue_note(struct shard *shard, uint32_t from, const struct message_queue_note *
     event->queue->sold += (uint64_t)message->sold;
     if (ends && token_end_room(shard)) /* no room, not even to wait: its deadline will end it, and the home
                                     admits nobody by it */
-        token_end(shard, slot, TOKEN_DONE);
+        token_end(shard, slot, TOKEN_DONE, NULL);
     if (message->header.operation != SLAB_NONE) {
         struct message_queue_noted answer = {.header = {.type = MESSAGE_QUEUE_NOTED,
                                                         .operation = message->header.operation,

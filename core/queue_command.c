@@ -124,7 +124,7 @@ command_queue_leave(struct shard *shard, const struct origin *origin, const stru
             reply_status(shard, origin, c->type, STATUS_BUSY);
             return;
         }
-        token_end(shard, slot, TOKEN_LEFT);
+        token_end(shard, slot, TOKEN_LEFT, c);
     }
     token_answer_now_or_later(shard, origin, slot, c->type, false);
 }

@@ -23,7 +23,7 @@ sweep_tokens(struct shard *shard)
             token_timer_stop(shard, slot);
             token_timer_set(shard, slot, ends_ms);
         } else {
-            token_end(shard, slot, TOKEN_EXPIRED);
+            token_end(shard, slot, TOKEN_EXPIRED, NULL);
         }
     }
 }
@@ -69,7 +69,7 @@ sweep_closed(struct shard *shard)
         const struct token *token = token_at(shard, slot);
         if ((token->state == TOKEN_WAITING || token->state == TOKEN_ACTIVE) &&
             event_at(shard, token->event)->settings->status == EVENT_CLOSED)
-            token_end(shard, slot, TOKEN_EXPIRED);
+            token_end(shard, slot, TOKEN_EXPIRED, NULL);
     }
     return true;
 }

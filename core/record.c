@@ -181,11 +181,20 @@ record_expired(struct shard *shard, uint32_t slot)
     return record_end(shard, &w);
 }
 
+static void
+put_cause(struct writer *w, const struct operation *op)
+{
+    const struct record_cause cause = {.trace = op->trace, .request_id_size = op->request_id_size};
+    put(w, &cause, sizeof cause);
+    put_text(w, (struct bytes){op->request_id, op->request_id_size});
+}
+
 uint64_t
 record_event(struct shard *shard, const struct event_settings *settings, const struct operation *op)
 {
-    struct writer w = record_begin(shard, RECORD_EVENT_CREATED, 0, op);
+    struct writer w = record_begin(shard, RECORD_EVENT_CREATED, RECORD_CAUSE, op);
     put(&w, settings, settings->size);
+    put_cause(&w, op);
     uint64_t sequence = record_end(shard, &w);
     shard->batch_events = true;
     return sequence;
@@ -204,10 +213,11 @@ record_change(struct shard *shard, const struct event *event, const struct opera
         .queue_active_max = event->queue_active_max_next,
     };
     memcpy(change.event, settings->id, settings->id_size);
-    struct writer w = record_begin(shard, RECORD_EVENT_CHANGED, 0, op);
+    struct writer w = record_begin(shard, RECORD_EVENT_CHANGED, RECORD_CAUSE, op);
     put(&w, &change, sizeof change);
     for (uint32_t i = 0; i < settings->pool_count; i++)
         put(&w, &event->pools[i].capacity_next, sizeof(uint32_t));
+    put_cause(&w, op);
     uint64_t sequence = record_end(shard, &w);
     shard->batch_events = true;
     return sequence;
@@ -295,6 +305,20 @@ decode_token(struct bytes *rest, struct record *ret_record)
 }
 
 static bool
+decode_cause(struct bytes *rest, struct record *ret_record)
+{
+    struct record_cause cause;
+    if ((ret_record->header->flags & RECORD_CAUSE) == 0)
+        return true;
+    const uint8_t *at = take(rest, sizeof cause);
+    if (at == NULL)
+        return false;
+    memcpy(&cause, at, sizeof cause);
+    ret_record->event_trace = cause.trace;
+    return take_text(rest, cause.request_id_size, &ret_record->request_id);
+}
+
+static bool
 decode_body(struct bytes *rest, struct record *ret_record)
 {
     const uint8_t *at;
@@ -303,14 +327,16 @@ decode_body(struct bytes *rest, struct record *ret_record)
         ret_record->settings = (const struct event_settings *)rest->data;
         at = take(rest, sizeof *ret_record->settings);
         return at != NULL && ret_record->settings->size >= sizeof *ret_record->settings &&
-               take(rest, ret_record->settings->size - sizeof *ret_record->settings) != NULL;
+               take(rest, ret_record->settings->size - sizeof *ret_record->settings) != NULL &&
+               decode_cause(rest, ret_record);
     case RECORD_EVENT_CHANGED:
         at = take(rest, sizeof *ret_record->change);
         if (at == NULL)
             return false;
         ret_record->change = (const struct record_change *)at;
         ret_record->capacities = take(rest, ret_record->change->pool_count * sizeof(uint32_t));
-        return ret_record->capacities != NULL && ret_record->change->event_size <= EVENT_ID_SIZE_MAX;
+        return ret_record->capacities != NULL && ret_record->change->event_size <= EVENT_ID_SIZE_MAX &&
+               decode_cause(rest, ret_record);
     case RECORD_HOLD_EXPIRED:
         at = take(rest, sizeof(struct uuid));
         if (at == NULL)

@@ -7,8 +7,9 @@
  *     key      with RECORD_KEY: hash of the idempotency key and of its command
  *     body     by type
  *
- *     EVENT_CREATED     struct event_settings and what belongs to it
- *     EVENT_CHANGED     struct record_change, then uint32 capacity for each pool
+ *     EVENT_CREATED     struct event_settings and what belongs to it;
+ *                       with RECORD_CAUSE then struct record_cause, request id
+ *     EVENT_CHANGED     struct record_change, then uint32 capacity for each pool; likewise
  *     HOLD_PLACED       struct record_hold, event id, user id, request id, seats, pools
  *     HOLD_CONFIRMED    struct record_hold, request id, payment reference;
  *                       with RECORD_LATE all of HOLD_PLACED's;
@@ -19,7 +20,7 @@
  *     HOLD_EXPIRED      struct uuid
  *     TOKEN_JOINED      struct record_token, event id, user id, request id
  *     TOKEN_ACTIVATED   likewise (deadline_ms), no request id
- *     TOKEN_ENDED       likewise (state)
+ *     TOKEN_ENDED       likewise (state); with request id where somebody has left
  *     KEY_KEPT          struct record_key, packed reply: a key whose command changed nothing else
  *
  * A replace is one HOLD_PLACED with `replaces` set: it also releases the old hold.
@@ -65,6 +66,7 @@ enum record_flag {
     RECORD_LATE = 1 << 1,
     RECORD_REPLACES = 1 << 2,
     RECORD_DONE = 1 << 3,
+    RECORD_CAUSE = 1 << 4,
 };
 
 struct record_header {
@@ -128,6 +130,13 @@ struct record_change {
     char event[EVENT_ID_SIZE_MAX];
 };
 
+/* Of the request that made or changed an event. */
+struct record_cause {
+    struct trace trace;
+    uint8_t request_id_size;
+    uint8_t zero[6];
+};
+
 struct record_key {
     uint16_t route; /* route16 of the key's owner */
     uint16_t zero;
@@ -155,6 +164,7 @@ static_assert(sizeof(struct record_key_hashes) == 32, "on disk");
 static_assert(sizeof(struct record_hold) == 80, "on disk");
 static_assert(sizeof(struct record_token) == 64, "on disk");
 static_assert(sizeof(struct record_change) == 80, "on disk");
+static_assert(sizeof(struct record_cause) == 32, "on disk");
 static_assert(sizeof(struct record_key) == 8, "on disk");
 
 /* A decoded record: views into its bytes. */
@@ -164,6 +174,7 @@ struct record {
     const struct event_settings *settings; /* EVENT_CREATED */
     const struct record_change *change;    /* EVENT_CHANGED */
     const uint8_t *capacities;             /* EVENT_CHANGED: uint32 each */
+    struct trace event_trace;              /* EVENT_ with RECORD_CAUSE */
     struct record_hold hold;               /* hold records; HOLD_EXPIRED: only the id */
     struct bytes event;
     struct bytes user;

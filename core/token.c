@@ -294,15 +294,15 @@ token_end_room(const struct shard *shard)
     return shard->scarcity != SCARCE_ALL && record_room(shard, RECORD_TOKEN_SIZE) && pending_room(shard, 1);
 }
 
-/* There is room: token_end_room() said so. */
+/* There is room: token_end_room() said so. c: who asked for it; NULL: nobody. */
 void
-token_end(struct shard *shard, uint32_t slot, enum token_state state)
+token_end(struct shard *shard, uint32_t slot, enum token_state state, const struct command *c)
 {
     struct token *token = token_at(shard, slot);
     bool slot_held = (token->flags & TOKEN_SLOT) != 0;
     token_timer_stop(shard, slot);
     token_leave(shard, slot, state);
-    uint64_t sequence = record_token(shard, RECORD_TOKEN_ENDED, slot, NULL);
+    uint64_t sequence = record_token(shard, RECORD_TOKEN_ENDED, slot, c);
     if (slot_held) {
         pending_push(shard, sequence, slot, PENDING_TOKEN_END);
         return;
@@ -318,5 +318,5 @@ token_end_overdue(struct shard *shard, uint32_t slot)
     const struct token *token = token_at(shard, slot);
     if (token->state <= TOKEN_ACTIVE && token_state_now(shard, token) == TOKEN_EXPIRED &&
         token_end_room(shard))
-        token_end(shard, slot, TOKEN_EXPIRED);
+        token_end(shard, slot, TOKEN_EXPIRED, NULL);
 }

@@ -358,6 +358,13 @@ set_event_changed(json_t *object, const struct events *events, const struct reco
     (void)json_object_set_new(object, "pools", pools);
 }
 
+static void
+set_cause(json_t *object, const struct record *record)
+{
+    set_text(object, "request_id", record->request_id);
+    set_trace(object, &record->event_trace);
+}
+
 static json_t *
 json_record(const struct events *events, const struct batch_header *batch, const struct record *record)
 {
@@ -371,8 +378,10 @@ json_record(const struct events *events, const struct batch_header *batch, const
     if (type == RECORD_EVENT_CREATED) {
         if (event_of(events, (struct bytes){record->settings->id, record->settings->id_size}) != NULL)
             set_event_created(object, record->settings);
+        set_cause(object, record);
     } else if (type == RECORD_EVENT_CHANGED) {
         set_event_changed(object, events, record);
+        set_cause(object, record);
     } else if (type >= RECORD_TOKEN_JOINED) {
         set_token(object, record);
     } else if (type != RECORD_KEY_KEPT) {

@@ -446,6 +446,7 @@ publish_event(struct work *work, struct folding *folding, enum published_type ty
     if (row == NULL)
         return;
     row->event = event;
+    row->trace = folding->record->event_trace;
     const struct event_view view = {.settings = event->settings};
     struct output output = {.data = work->payloads + row->payload,
                             .room = work->payloads_capacity - row->payload,

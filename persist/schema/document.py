@@ -26,7 +26,7 @@ the whole can tell (`counts`, `position`, `ahead`, `chance`), and without the `p
 | `aggregatetype`, `aggregateid` (topic, key) | `hold`, `token` or `event`, and its id |
 | `type` (header `type`) | one of those below |
 | `seq`, `shard` (header `seq`) | the record's number in its shard's journal |
-| `traceparent`, `request_id` (headers) | of the request that caused it; none for what expires |
+| `traceparent`, `request_id` (headers) | of the request that caused it; none for what nobody asked for at that moment: what expires, a place that comes up, one that a confirm has used up |
 
 A replace is two results of one record: `HoldReleased` for the old hold, then `HoldPlaced` for the new one. A seat's `version` is a
 fencing token: of two results that name a seat the one with the higher version is the later one, whatever order they come in.

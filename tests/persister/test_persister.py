@@ -18,9 +18,9 @@ def database(uri):
     return uri.rsplit("/", 1)[1]
 
 
-def post(server, path, body, **headers):
+def post(server, path, body, method="POST", **headers):
     request = urllib.request.Request(
-        f"http://127.0.0.1:{server.http}{path}", json.dumps(body).encode(), {"Content-Type": "application/json", **headers}
+        f"http://127.0.0.1:{server.http}{path}", json.dumps(body).encode(), {"Content-Type": "application/json", **headers}, method=method
     )
     with urllib.request.urlopen(request, timeout=30) as answer:
         return json.loads(answer.read())
@@ -95,6 +95,43 @@ def test_a_request_is_known_by_its_ids_to_the_last_row(postgres, uri, data):
     assert row["traceparent"].startswith(f"00-{trace}-") and row["traceparent"].endswith("-01")
     line = wait_for(lambda: [line for line in persister.lines() if line.get("request_id") == "req-4711"])[0]
     assert line["trace_id"] == trace and "HoldPlaced" in line["message"]
+    persister.stop()
+    server.stop()
+
+
+def test_each_command_is_known_by_its_ids(postgres, uri, data):
+    """Of every command that writes a row, over snapshot and restart as well: the row has the ids of its own request."""
+    server = Server(data)
+    sent = {}
+
+    def ids(type):
+        trace = f"{len(sent) + 1:032x}"
+        sent[type] = (trace, f"req-{type}")
+        return {"traceparent": f"00-{trace}-b7ad6b7169203331-00", "X-Request-ID": f"req-{type}"}
+
+    def hold():
+        return post(server, "/v1/events/e/holds", {"user": "u", "pools": [{"name": "ga", "quantity": 1}]}, **ids("HoldPlaced"))["hold"]
+
+    post(server, "/v1/events", {"id": "q", "pools": [{"name": "ga", "capacity": 10}], "queue": {"active_max": 1, "active_seconds": 60, "grace_seconds": 60}})
+    post(server, "/v1/events", {"id": "e", "pools": [{"name": "ga", "capacity": 10}]}, **ids("EventCreated"))
+    post(server, "/v1/events/e", {"hold_seconds": 60}, "PATCH", **ids("EventChanged"))
+    one, two, three = hold(), hold(), hold()
+    post(server, f"/v1/holds/{one}/extend", {"user": "u", "seconds": 90}, **ids("HoldExtended"))
+    post(server, f"/v1/holds/{one}/confirm", {"user": "u"}, **ids("HoldConfirmed"))
+    post(server, f"/v1/holds/{one}/cancel", {}, **ids("HoldCancelled"))
+    post(server, f"/v1/holds/{two}?user=u", None, "DELETE", **ids("HoldReleased"))
+    post(server, "/v1/events/q/queue", {"user": "a"})
+    waiting = post(server, "/v1/events/q/queue", {"user": "b"}, **ids("TokenJoined"))["token"]
+    post(server, f"/v1/queue/{waiting}", None, "DELETE", **ids("TokenEnded"))
+    server.stop()
+    server = Server(data)
+    persister = Persister(data, uri)
+    caught_up(postgres, uri, 13)
+    rows = {row["type"]: (row["trace_id"], row["request_id"]) for row in outbox(postgres, uri, "request_id IS NOT NULL")}
+    assert rows == sent
+    dump = subprocess.run([BINARY, "journal", "dump", data], capture_output=True, text=True, check=True, timeout=60).stdout
+    told = {json.loads(line).get("request_id") for line in dump.splitlines()} - {None}
+    assert told == {request_id for _, request_id in sent.values()}
     persister.stop()
     server.stop()
 
