@@ -11,7 +11,7 @@
 #include <assert.h>
 
 #define AHEAD_ITEMS_MIN 8192u
-#define AHEAD_ITEMS_MAX 262144u
+#define AHEAD_ITEMS_MAX 32768u
 #define BATCH_AHEAD     (1024u * 1024u) /* larger ones are rare */
 
 struct growth {
