@@ -127,7 +127,8 @@ token_view(const struct shard *shard, uint32_t slot, struct token_view *ret_view
         ret_view->position = PLANTED(PLANT_RANK_COUNTS_LEAVERS) ? (token->rank.key & ~TICKET) + 1 : rank;
         ret_view->chance_none = rank > queue_units_left(queue);
     }
-    /* Before a draw nobody learns his place, by a guess as little as by its number: the middle one's is told. */
+    /* Before a draw nobody learns his place, by a guess as little as by its number: the middle one's is
+     * told. */
     if (opens_in_ms > 0 && event->settings->queue_lottery)
         rank = queue->waiting.count / 2 + 1;
     ret_view->eta_ms = opens_in_ms + rank * queue->pace_us / 1000;

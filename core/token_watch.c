@@ -4,7 +4,8 @@
  *
  * A token's watchers stand in its list. A change of its state answers the first kind and tells the second;
  * the sweep answers those whose time is up, and tells of positions that the opening has given or that have
- * fallen by a tenth, some watchers at a time. News that finds no room on its way to another shard is owed, and told by the sweep.
+ * fallen by a tenth, some watchers at a time. News that finds no room on its way to another shard is owed,
+ * and told by the sweep.
  */
 #include <assert.h>
 

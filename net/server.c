@@ -349,11 +349,13 @@ serve(const struct settings *settings)
 static void
 help(FILE *file)
 {
-    (void)fprintf(file, "usage: holdfast serve [--check] [--config FILE] [--section.key VALUE]...\n\n"
-                        "Runs the server until SIGTERM or SIGINT. Prints one line when it answers:\n"
-                        "    ready http=ADDR:PORT resp=ADDR:PORT shards=N data=DIR\n"
-                        "--check reads the settings and the files they name, says what is wrong with them, and ends: 0 or\n"
-                        "2.\n\n");
+    (void)fprintf(
+        file,
+        "usage: holdfast serve [--check] [--config FILE] [--section.key VALUE]...\n\n"
+        "Runs the server until SIGTERM or SIGINT. Prints one line when it answers:\n"
+        "    ready http=ADDR:PORT resp=ADDR:PORT shards=N data=DIR\n"
+        "--check reads the settings and the files they name, says what is wrong with them, and ends: 0 or\n"
+        "2.\n\n");
     settings_help(file, SETTINGS_OF_SERVER);
 }
 

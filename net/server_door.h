@@ -6,8 +6,8 @@
 
 #include "net/loop.h"
 
-/* The files that the settings name, where they name any: can they be read, and are they what they should be?
- * Nothing is made. False: told. */
+/* The files that the settings name, where they name any: can they be read, and are they what they should
+ * be? Nothing is made. False: told. */
 bool door_check(const struct settings *settings);
 /* Before the first thread; the data directory is there. False: told. */
 bool door_open(struct server *server);

@@ -206,6 +206,10 @@ watch_pushed(void *context, uint64_t tag, const struct reply *reply, uint64_t se
     }
     if (conn->dead || conn->closing)
         return;
+    if (!guard_authenticated(loop, conn)) { /* its key was taken away: no more news, and no pass, for it */
+        conn_kill(loop, index);
+        return;
+    }
     struct output output;
     char pass[PASS_SIZE_MAX];
     struct token_view token = reply->token;

@@ -208,6 +208,25 @@ def test_reload(tmp_path):
         door.server.stop()
 
 
+def test_who_watches_hears_nothing_more_without_a_key(tmp_path):
+    door = Door(tmp_path)
+    operator, watcher = door.resp("operator"), Resp(door.server, version=2)
+    try:
+        operator.command("EVENT", "CREATE", "q", "POOL", "ga", 10, "QUEUE", 1, 600, 600)
+        first, second = (operator.command("QUEUE", "JOIN", "q", user)[0] for user in ("a", "b"))
+        watcher.command("HELLO", 3, "AUTH", "default", door.keys["client"])
+        assert watcher.command("QUEUE", "WATCH", second)[1] == "waiting"
+        assert run("keys", "remove", "--keys", door.file, "client")[0] == 0
+        reload(door.server, "2 keys")
+        assert operator.command("QUEUE", "LEAVE", first)[1] == "left"
+        assert watcher.connection.receive_all() == b"", "no news, and no pass"
+        assert operator.command("QUEUE", "GET", second)[1] == "active"
+    finally:
+        operator.close()
+        watcher.close()
+        door.server.stop()
+
+
 def test_beyond_loopback_with_keys(tmp_path):
     add(tmp_path / "keys", "op", "operator")
     with Server("--http", "0.0.0.0:0", "--resp", "0.0.0.0:0", "--keys", tmp_path / "keys", listen=False) as server:

@@ -437,7 +437,7 @@ answers_of_events(void **state)
 #define EVENT_JSON                                                                                         \
     "{\"id\":\"ev\",\"status\":\"open\",\"hold_seconds\":300,\"hold_seconds_max\":900,\"units_per_user_"   \
     "max\":0,"                                                                                             \
-    "\"opens_at\":\"1970-01-01T00:00:01.000Z\",\"opens_in_ms\":0,"                                           \
+    "\"opens_at\":\"1970-01-01T00:00:01.000Z\",\"opens_in_ms\":0,"                                         \
     "\"sections\":[{\"name\":\"A\",\"rows\":2,\"seats_per_"                                                \
     "row\":3,"                                                                                             \
     "\"counts\":{\"capacity\":0,\"free\":0,\"held\":0,\"sold\":0}},{\"name\":\"BOX\",\"rows\":[{\"name\":" \

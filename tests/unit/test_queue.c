@@ -317,7 +317,8 @@ test_the_draw(struct drive *drive)
 static void
 test_watched_before_the_opening(struct drive *drive)
 {
-    expect(drive, "OK new e open 100=100+0+0 g 100=100+0+0", "CREATE e POOL g 100 QUEUE 1 100 100 OPENS 10000 HOLD 300");
+    expect(drive, "OK new e open 100=100+0+0 g 100=100+0+0",
+           "CREATE e POOL g 100 QUEUE 1 100 100 OPENS 10000 HOLD 300");
     for (uint32_t i = 0; i < 12; i++)
         expect(drive, "OK new waiting", "t%u = JOIN e u%u", i, i);
     expect(drive, "OK waiting", "WATCH t11 7");

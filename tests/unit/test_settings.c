@@ -88,9 +88,14 @@ test_the_nearer_the_stronger(void **state)
     assert_true(fd >= 0);
     assert_int_equal(write(fd, text, sizeof text - 1), sizeof text - 1);
     assert_int_equal(close(fd), 0);
-    char *const environment[] = {"HOLDFAST_NET_PIPELINE_MAX=12", "HOLDFAST_SERVER_SHARDS=6", "PATH=/bin",
-                                 "HOLDFAST_BINARY=./x", "HOLDFAST_PORT_7780_TCP=tcp://10.0.0.1:7780",
-                                 "HOLDFAST_SERVICE_HOST=10.0.0.1", "HOLDFAST_SERVICE_PORT=7780", NULL};
+    char *const environment[] = {"HOLDFAST_NET_PIPELINE_MAX=12",
+                                 "HOLDFAST_SERVER_SHARDS=6",
+                                 "PATH=/bin",
+                                 "HOLDFAST_BINARY=./x",
+                                 "HOLDFAST_PORT_7780_TCP=tcp://10.0.0.1:7780",
+                                 "HOLDFAST_SERVICE_HOST=10.0.0.1",
+                                 "HOLDFAST_SERVICE_PORT=7780",
+                                 NULL};
 
     assert_true(READ(nothing, "--config", path));
     assert_int_equal(settings.buffers, 16);
