@@ -42,8 +42,8 @@ def held(process):
 
 
 def buy(server, holds):
-    """So many holds or a few more."""
-    people, seats = holds // 20, holds // 4
+    """So many holds or a few more; a hall has at most 1,024 seats a row, so beyond two million the rest is deals."""
+    people, seats = min(holds, 2000000) // 20, min(holds, 2000000) // 4
     loads = [
         load(server, "open", "--buyers", people, "--arrivals", max(people // 20, 100), "--active-max", 5000, "--active-seconds", 10,
              "--think-ms", 20, "--confirm-share", 0.5, "--vanish-share", 0.3, "--rows", 500, "--seats-per-row", max(people // 100, 10),
