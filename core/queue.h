@@ -178,7 +178,7 @@ void token_leave(struct shard *shard, uint32_t token, enum token_state state);
 void token_remember(struct shard *shard, uint32_t token, uint64_t ended_ms);
 void token_forget(struct shard *shard, uint32_t token);
 bool token_end_room(const struct shard *shard);
-/* There is room: token_end_room() said so. */
+/* There is room: token_end_room() said so. c: who asked for it, for the record; NULL: nobody. */
 void token_end(struct shard *shard, uint32_t token, enum token_state state, const struct command *c);
 /* What is over its deadline ends when it is touched. */
 void token_end_overdue(struct shard *shard, uint32_t token);

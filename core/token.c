@@ -295,7 +295,6 @@ token_end_room(const struct shard *shard)
     return shard->scarcity != SCARCE_ALL && record_room(shard, RECORD_TOKEN_SIZE) && pending_room(shard, 1);
 }
 
-/* There is room: token_end_room() said so. c: who asked for it; NULL: nobody. */
 void
 token_end(struct shard *shard, uint32_t slot, enum token_state state, const struct command *c)
 {

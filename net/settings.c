@@ -428,8 +428,9 @@ file_setting(void *user, const char *section, const char *key, const char *value
     int size = snprintf(name, sizeof name, "%s.%s", section, key);
     const struct setting *setting = size < (int)sizeof name ? find(name) : NULL;
     if (section[0] == '\0') {
-        fail(reader->error, "%s: the setting '%s' stands before any [section]; expected %s", reader->path,
-             key, "such as [server] above shards = 2");
+        fail(reader->error,
+             "%s: the setting '%s' stands before any [section]; expected one above it, such as [server]",
+             reader->path, key);
         return 0;
     }
     if (setting == NULL || strcmp(setting->name, name) != 0) {
