@@ -5,8 +5,9 @@
 The same open-loop load (holds of a deal at a steady rate, latency from when each should have been served) in turns: without
 a persister; beside a persister with relay; beside one under accidents, one after another: the persister is killed, PostgreSQL
 stopped at once and started again, a connection cut right after COMMIT was sent, the broker killed and started again. Whoever
-shares the processors with the server has a part in its latency; --nice N gives PostgreSQL, broker and persister a lower
-priority, which stands for machines of their own.
+shares the processors and the disk with the server has a part in its latency. --apart gives server and load half of the processors,
+PostgreSQL, broker and persister the other half, and those two memory for a disk, which stands for machines of their own: what
+is left is what the persister does to the server.
 """
 import argparse
 import json
@@ -37,9 +38,26 @@ def measure(server, rate, seconds):
     return [result[name] for name in ("p50", "p99", "p999")]
 
 
+class Processors:
+    """Of this thread and of what it starts: all, or one half for server and load and the other half for the rest."""
+
+    def __init__(self, apart):
+        every = sorted(os.sched_getaffinity(0))
+        half = len(every) // 2
+        if apart and half == 0:
+            sys.exit("latency.py: --apart takes two processors or more")
+        self.own, self.others = (every[:half], every[half:]) if apart else (every, every)
+        os.sched_setaffinity(0, self.own)
+
+    def __enter__(self):
+        os.sched_setaffinity(0, self.others)
+
+    def __exit__(self, *_):
+        os.sched_setaffinity(0, self.own)
+
+
 class Stage:
-    def __init__(self, nice):
-        os.nice(nice)  # for all that is started from here on
+    def __init__(self):
         self.postgres = Postgres(shared_buffers="256MB", max_wal_size="4GB")
         self.broker = of_kafka("stage").Broker()
         self.proxy = Proxy(self.postgres.port)
@@ -80,27 +98,34 @@ def main():
     parser.add_argument("--rate", type=int, default=3000)
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--nice", type=int, default=0)
+    parser.add_argument("--apart", action="store_true")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # with all that was started
     folder = pathlib.Path(tempfile.mkdtemp(prefix="holdfast-latency-", dir="/var/tmp"))
     data = folder / "data"
-    server = Server(data)
-    stage = Stage(arguments.nice)
+    others = Processors(arguments.apart)
+    server = Server(data, shards=len(others.own))
+    if arguments.apart:
+        tempfile.tempdir = "/dev/shm"
+    with others:
+        stage = Stage()
     ways = {"alone": [], "persister": [], "accidents": []}
     try:
-        stage.start(data)
+        with others:
+            stage.start(data)
         stage.persister.stop()
         print(f"{'p50, p99, p99.9 in ms of ' + str(arguments.rate) + ' holds/s':<44}{'alone':>22}{'beside a persister':>22}{'under accidents':>22}")
         for repeat in range(arguments.repeats):
             told = []
             ways["alone"].append(measure(server, arguments.rate, arguments.seconds))
-            stage.start(data)
+            with others:
+                stage.start(data)
             wait_for(lambda: stage.persister.metric("lag_records") == 0, seconds=600)
             ways["persister"].append(measure(server, arguments.rate, arguments.seconds))
             ending = threading.Event()
             thread = threading.Thread(target=stage.accidents, args=(data, ending, told))
-            thread.start()
+            with others:
+                thread.start()  # it inherits the processors
             ways["accidents"].append(measure(server, arguments.rate, arguments.seconds))
             ending.set()
             thread.join()
