@@ -103,27 +103,20 @@ counts_close(struct unit_counts *counts, struct unit_counts *total)
     total->sold += counts->sold;
 }
 
+/* All shards have been looked at: the settings are those of this moment. */
 static void
-view_open(const struct event *event, struct event_view *view)
+view_close(const struct shard *shard, const struct event *event, struct event_view *view)
 {
-    memset(view, 0, sizeof *view);
-    view->settings = event->settings;
+    event_view_fill(view, event->settings, shard->now_ms);
+    for (uint32_t i = 0; i < event->settings->section_count; i++)
+        counts_close(&view->sections[i], &view->total);
+    for (uint32_t i = 0; i < event->settings->pool_count; i++)
+        counts_close(&view->pools[i], &view->total);
 }
 
 static void
-view_send(struct shard *shard, const struct origin *origin, const struct event *event,
-          struct event_view *view)
+view_send(struct shard *shard, const struct origin *origin, const struct event_view *view)
 {
-    const struct section_settings *sections = event_settings_sections(event->settings);
-    const struct pool_settings *pools = event_settings_pools(event->settings);
-    for (uint32_t i = 0; i < event->settings->section_count; i++) {
-        view->sections[i].capacity = sections[i].seat_count;
-        counts_close(&view->sections[i], &view->total);
-    }
-    for (uint32_t i = 0; i < event->settings->pool_count; i++) {
-        view->pools[i].capacity = pools[i].capacity;
-        counts_close(&view->pools[i], &view->total);
-    }
     struct reply *reply = reply_begin(shard, STATUS_OK, COMMAND_EVENT_GET);
     reply->kind = REPLY_EVENT;
     reply->event_view = view;
@@ -179,10 +172,11 @@ command_event_get(struct shard *shard, const struct origin *origin, const struct
     struct message_counted own;
     if (shard->settings.shard_count == 1) {
         struct event_view *view = &shard->scratch.view;
-        view_open(event, view);
+        memset(view, 0, sizeof *view);
         (void)count_own(shard, &message, &own);
         count_add(event, view, &own);
-        view_send(shard, origin, event, view);
+        view_close(shard, event, view);
+        view_send(shard, origin, view);
         return;
     }
     struct operation *op = gather_begin(shard, origin, c);
@@ -190,7 +184,7 @@ command_event_get(struct shard *shard, const struct origin *origin, const struct
         return;
     struct gather *gather = slab_item(&shard->gathers, op->gather);
     op->event = event->number;
-    view_open(event, &gather->view);
+    memset(&gather->view, 0, sizeof gather->view);
     (void)count_own(shard, &message, &own);
     count_add(event, &gather->view, &own);
     message.header.operation = operation_slot(shard, op);
@@ -327,7 +321,8 @@ look_answer(struct shard *shard, struct operation *op, uint32_t from, const stru
         count_add(event, &gather->view, (const struct message_counted *)header);
         if (op->awaited > 0)
             return;
-        view_send(shard, &op->origin, event, &gather->view);
+        view_close(shard, event, &gather->view);
+        view_send(shard, &op->origin, &gather->view);
     } else {
         assert(header->type == MESSAGE_MAPPED);
         map_add(event, from, gather, ((const struct message_mapped *)header)->letters);

@@ -545,10 +545,10 @@ copy_event(const struct event_view *view, struct answer *answer)
     for (uint32_t i = 0; i < view->settings->pool_count && i < SIM_POOLS; i++) {
         answer->pools[i] = view->pools[i];
     }
-    answer->event_status = view->settings->status;
-    answer->event_hold_seconds = view->settings->hold_seconds;
-    answer->event_limit = view->settings->units_per_user_max;
-    answer->event_active_max = view->settings->queue_active_max;
+    answer->event_status = (uint8_t)view->status;
+    answer->event_hold_seconds = view->hold_seconds;
+    answer->event_limit = view->units_per_user_max;
+    answer->event_active_max = view->queue_active_max;
 }
 
 void

@@ -183,7 +183,7 @@ put_event(struct text *text, const struct event_view *view)
     static const char *const states[] = {"open", "paused", "closed"};
     const struct event_settings *settings = view->settings;
     struct unit_counts sum = {0};
-    put(text, " %.*s %s", settings->id_size, settings->id, states[settings->status]);
+    put(text, " %.*s %s", settings->id_size, settings->id, states[view->status]);
     put_counts(text, NULL, &view->total);
     for (uint32_t i = 0; i < (uint32_t)settings->section_count + settings->pool_count; i++) {
         bool section = i < settings->section_count;
