@@ -119,6 +119,20 @@ seat_text(const struct event_settings *event, seat_ref ref, char *ret_text)
 }
 
 void
+unit_counts_close(struct unit_counts *counts, struct unit_counts *total)
+{
+    if (counts->sold > counts->capacity)
+        counts->sold = counts->capacity;
+    if (counts->held > counts->capacity - counts->sold)
+        counts->held = counts->capacity - counts->sold;
+    counts->free = counts->capacity - counts->sold - counts->held;
+    total->capacity += counts->capacity;
+    total->free += counts->free;
+    total->held += counts->held;
+    total->sold += counts->sold;
+}
+
+void
 event_view_fill(struct event_view *view, const struct event_settings *settings, uint64_t now_ms)
 {
     const struct section_settings *sections = event_settings_sections(settings);

@@ -164,6 +164,10 @@ struct unit_counts {
     uint64_t sold;
 };
 
+/* Capacity, held and sold are known: free is the rest of the capacity, whatever the others say, and all is
+ * added to the total. */
+void unit_counts_close(struct unit_counts *counts, struct unit_counts *total);
+
 /* An event as it is, or was when an answer was given: what a change can alter stands here, and is not to be
  * read from the settings, which go on changing. */
 struct event_view {
