@@ -357,6 +357,12 @@ test_many_changes_at_once(void **state)
             expect(drive, "OK again e open 10=10+0+0 p 10=10+0+0 hold=9 limit=0 active=0",
                    "SET e hold_seconds 9 KEY k%u", i);
     }
+    /* looks alone: who waits for a gather is woken by the end of another one's look */
+    for (uint32_t i = 0; i < 20; i++)
+        tags[i] = submit(drive, 0, "GET e");
+    drive_run(drive);
+    for (uint32_t i = 0; i < 20; i++)
+        assert_non_null(answer(drive, tags[i]));
     drive_check(drive);
     drive_close(drive);
 }
