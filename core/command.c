@@ -117,3 +117,34 @@ seat_text(const struct event_settings *event, seat_ref ref, char *ret_text)
     assert(size <= SEAT_TEXT_SIZE_MAX);
     return size;
 }
+
+void
+unit_counts_close(struct unit_counts *counts, struct unit_counts *total)
+{
+    if (counts->sold > counts->capacity)
+        counts->sold = counts->capacity;
+    if (counts->held > counts->capacity - counts->sold)
+        counts->held = counts->capacity - counts->sold;
+    counts->free = counts->capacity - counts->sold - counts->held;
+    total->capacity += counts->capacity;
+    total->free += counts->free;
+    total->held += counts->held;
+    total->sold += counts->sold;
+}
+
+void
+event_view_fill(struct event_view *view, const struct event_settings *settings, uint64_t now_ms)
+{
+    const struct section_settings *sections = event_settings_sections(settings);
+    const struct pool_settings *pools = event_settings_pools(settings);
+    view->settings = settings;
+    view->status = settings->status;
+    view->seed_shown = settings->opens_at_ms <= now_ms;
+    view->hold_seconds = settings->hold_seconds;
+    view->units_per_user_max = settings->units_per_user_max;
+    view->queue_active_max = settings->queue_active_max;
+    for (uint32_t i = 0; i < settings->section_count; i++)
+        view->sections[i].capacity = sections[i].seat_count;
+    for (uint32_t i = 0; i < settings->pool_count; i++)
+        view->pools[i].capacity = pools[i].capacity;
+}

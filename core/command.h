@@ -164,12 +164,26 @@ struct unit_counts {
     uint64_t sold;
 };
 
+/* Capacity, held and sold are known: free is the rest of the capacity, whatever the others say, and all is
+ * added to the total. */
+void unit_counts_close(struct unit_counts *counts, struct unit_counts *total);
+
+/* An event as it is, or was when an answer was given: what a change can alter stands here, and is not to be
+ * read from the settings, which go on changing. */
 struct event_view {
     const struct event_settings *settings;
+    enum event_status status;
+    bool seed_shown; /* the opening has come: whoever is drawn has joined */
+    uint32_t hold_seconds;
+    uint32_t units_per_user_max;
+    uint32_t queue_active_max;
     struct unit_counts total;
     struct unit_counts sections[SECTIONS_MAX];
     struct unit_counts pools[POOLS_MAX];
 };
+
+/* All but what is free, held and sold: the settings as they are at this moment. */
+void event_view_fill(struct event_view *view, const struct event_settings *settings, uint64_t now_ms);
 
 /* A piece of a section's map: whole rows. */
 struct map_view {

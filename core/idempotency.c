@@ -288,11 +288,19 @@ void
 key_remember(struct shard *shard, const struct key_hash *key, const struct key_hash *fingerprint,
              uint16_t route, uint64_t time_ms, const struct reply *reply)
 {
+    uint8_t packed[REPLY_EVENT_PACKED_MAX];
+    uint32_t packed_size = reply_pack(reply, packed);
+    key_remember_packed(shard, key, fingerprint, route, time_ms, packed, packed_size);
+}
+
+void
+key_remember_packed(struct shard *shard, const struct key_hash *key, const struct key_hash *fingerprint,
+                    uint16_t route, uint64_t time_ms, const uint8_t *packed, uint32_t reply_size)
+{
     struct key_store *keys = &shard->keys;
-    uint8_t packed[REPLY_PACKED_MAX];
-    uint32_t reply_size = reply_pack(reply, packed);
     uint32_t size =
         (uint32_t)(sizeof(struct key_entry) + reply_size + KEY_ALIGN - 1) / KEY_ALIGN * KEY_ALIGN;
+    assert(reply_size <= UINT16_MAX);
     forget_same(shard, key);
     if (size > keys->size / 2)
         return; /* the bound is so small that nothing is kept */

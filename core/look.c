@@ -23,7 +23,7 @@ look_reply(struct shard *shard, const struct origin *origin, const struct reply 
         reply_send(shard, origin, reply, sequence);
         return;
     }
-    if (reply->kind == REPLY_HOLDS || !operation_room(shard, true)) {
+    if (reply->kind == REPLY_HOLDS || reply->kind == REPLY_EVENT || !operation_room(shard, true)) {
         /* Too long to be kept until then: asked again when the records are on disk. */
         reply_when_durable(shard, origin, reply, sequence);
         return;
@@ -89,49 +89,27 @@ count_add(const struct event *event, struct event_view *view, const struct messa
     }
 }
 
+/* All shards have been looked at: the settings are those of this moment. */
 static void
-counts_close(struct unit_counts *counts, struct unit_counts *total)
+view_close(const struct shard *shard, const struct event *event, struct event_view *view)
 {
-    if (counts->sold > counts->capacity)
-        counts->sold = counts->capacity;
-    if (counts->held > counts->capacity - counts->sold)
-        counts->held = counts->capacity - counts->sold;
-    counts->free = counts->capacity - counts->sold - counts->held;
-    total->capacity += counts->capacity;
-    total->free += counts->free;
-    total->held += counts->held;
-    total->sold += counts->sold;
+    event_view_fill(view, event->settings, shard->now_ms);
+    for (uint32_t i = 0; i < event->settings->section_count; i++)
+        unit_counts_close(&view->sections[i], &view->total);
+    for (uint32_t i = 0; i < event->settings->pool_count; i++)
+        unit_counts_close(&view->pools[i], &view->total);
 }
 
 static void
-view_open(const struct event *event, struct event_view *view)
+view_send(struct shard *shard, const struct origin *origin, const struct event_view *view)
 {
-    memset(view, 0, sizeof *view);
-    view->settings = event->settings;
-}
-
-static void
-view_send(struct shard *shard, const struct origin *origin, const struct event *event,
-          struct event_view *view)
-{
-    const struct section_settings *sections = event_settings_sections(event->settings);
-    const struct pool_settings *pools = event_settings_pools(event->settings);
-    for (uint32_t i = 0; i < event->settings->section_count; i++) {
-        view->sections[i].capacity = sections[i].seat_count;
-        counts_close(&view->sections[i], &view->total);
-    }
-    for (uint32_t i = 0; i < event->settings->pool_count; i++) {
-        view->pools[i].capacity = pools[i].capacity;
-        counts_close(&view->pools[i], &view->total);
-    }
     struct reply *reply = reply_begin(shard, STATUS_OK, COMMAND_EVENT_GET);
     reply->kind = REPLY_EVENT;
     reply->event_view = view;
     reply_send(shard, origin, reply, 0);
 }
 
-/* An operation with a gather; NULL: answered or parked. */
-static struct operation *
+struct operation *
 gather_begin(struct shard *shard, const struct origin *origin, const struct command *c)
 {
     bool room = true;
@@ -141,8 +119,8 @@ gather_begin(struct shard *shard, const struct origin *origin, const struct comm
         reply_status(shard, origin, c->type, STATUS_BUSY);
         return NULL;
     }
-    uint32_t gather = slab_take(&shard->gathers);
-    if (gather == SLAB_NONE) {
+    uint32_t gather = SLAB_NONE;
+    if (shard->settings.shard_count > 1 && (gather = slab_take(&shard->gathers)) == SLAB_NONE) {
         if (!park_command(shard, origin, c))
             reply_status(shard, origin, c->type, STATUS_BUSY);
         return NULL;
@@ -153,12 +131,51 @@ gather_begin(struct shard *shard, const struct origin *origin, const struct comm
     return op;
 }
 
+/* This shard's counts, where the answer's are put together. */
 static void
-gather_end(struct shard *shard, struct operation *op)
+view_begin(struct shard *shard, const struct event *event, struct event_view *view)
 {
-    slab_give(&shard->gathers, op->gather);
+    const struct message_count message = {.event = event->number};
+    struct message_counted own;
+    memset(view, 0, sizeof *view);
+    (void)count_own(shard, &message, &own);
+    count_add(event, view, &own);
+}
+
+static void
+event_counted(struct shard *shard, struct operation *op, const struct event *event, struct event_view *view)
+{
+    view_close(shard, event, view);
+    if (op->key_used) {
+        keeper_counted(shard, op, view);
+        return;
+    }
+    view_send(shard, &op->origin, view);
     operation_free(shard, op);
-    shard->wake = true;
+}
+
+void
+event_count(struct shard *shard, struct operation *op, const struct event *event)
+{
+    op->stage = STAGE_GATHER;
+    op->event = event->number;
+    if (shard->settings.shard_count == 1) {
+        view_begin(shard, event, &shard->scratch.view);
+        event_counted(shard, op, event, &shard->scratch.view);
+        return;
+    }
+    struct gather *gather = slab_item(&shard->gathers, op->gather);
+    view_begin(shard, event, &gather->view);
+    struct message_count message = {
+        .header = {.type = MESSAGE_COUNT, .operation = operation_slot(shard, op), .serial = op->serial},
+        .event = event->number,
+    };
+    for (uint32_t i = 0; i < shard->settings.shard_count; i++) {
+        if (i == shard->settings.shard_index)
+            continue;
+        op->awaited++;
+        message_send(shard, i, &message, sizeof message);
+    }
 }
 
 void
@@ -174,33 +191,16 @@ command_event_get(struct shard *shard, const struct origin *origin, const struct
         reply_noevent(shard, origin, c);
         return;
     }
-    struct message_count message = {.header = {.type = MESSAGE_COUNT, .size = sizeof message},
-                                    .event = event->number};
-    struct message_counted own;
     if (shard->settings.shard_count == 1) {
         struct event_view *view = &shard->scratch.view;
-        view_open(event, view);
-        (void)count_own(shard, &message, &own);
-        count_add(event, view, &own);
-        view_send(shard, origin, event, view);
+        view_begin(shard, event, view);
+        view_close(shard, event, view);
+        view_send(shard, origin, view);
         return;
     }
     struct operation *op = gather_begin(shard, origin, c);
-    if (op == NULL)
-        return;
-    struct gather *gather = slab_item(&shard->gathers, op->gather);
-    op->event = event->number;
-    view_open(event, &gather->view);
-    (void)count_own(shard, &message, &own);
-    count_add(event, &gather->view, &own);
-    message.header.operation = operation_slot(shard, op);
-    message.header.serial = op->serial;
-    for (uint32_t i = 0; i < shard->settings.shard_count; i++) {
-        if (i == shard->settings.shard_index)
-            continue;
-        op->awaited++;
-        message_send(shard, i, &message, sizeof message);
-    }
+    if (op != NULL)
+        event_count(shard, op, event);
 }
 
 /* ---- maps ---- */
@@ -313,7 +313,7 @@ command_seats(struct shard *shard, const struct origin *origin, const struct com
     }
     if (op->awaited == 0) {
         map_send(shard, origin, &gather->map);
-        gather_end(shard, op);
+        operation_free(shard, op);
     }
 }
 
@@ -325,15 +325,14 @@ look_answer(struct shard *shard, struct operation *op, uint32_t from, const stru
     assert(op->stage == STAGE_GATHER);
     if (header->type == MESSAGE_COUNTED) {
         count_add(event, &gather->view, (const struct message_counted *)header);
-        if (op->awaited > 0)
-            return;
-        view_send(shard, &op->origin, event, &gather->view);
+        if (op->awaited == 0)
+            event_counted(shard, op, event, &gather->view);
     } else {
         assert(header->type == MESSAGE_MAPPED);
         map_add(event, from, gather, ((const struct message_mapped *)header)->letters);
         if (op->awaited > 0)
             return;
         map_send(shard, &op->origin, &gather->map);
+        operation_free(shard, op);
     }
-    gather_end(shard, op);
 }

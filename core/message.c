@@ -1,13 +1,22 @@
 /*
- * message.c - flattening of commands and replies, so that they can cross from shard to shard.
+ * message.c - flattening of commands and replies, so that they can cross from shard to shard, and be kept
+ * with a key (there they stand in the journal, too: record.h, KEY_KEPT).
  *
- * A packed hold (little pieces, no padding, native byte order: it never leaves the process):
+ * A packed hold (little pieces, no padding, little-endian):
  *
  *      0  uuid        id
  *     16  uint64      deadline_ms
  *     24  uint8       state, seat_count, pool_count, 0
  *     28  {uint32 ref, uint32 version}      for each seat
  *         {uint32 pool, uint32 quantity}    for each pool
+ *
+ * A packed event: what a change can alter, and counts; what is free follows, and the rest is in its
+ * settings.
+ *
+ *      0  uint32      hold_seconds, units_per_user_max, queue_active_max
+ *     12  uint8       status, seed_shown, section_count, pool_count
+ *     16  {uint32 held, uint32 sold}                     for each section
+ *         {uint32 capacity, uint32 held, uint32 sold}    for each pool
  */
 #include "core/message.h"
 
@@ -166,6 +175,100 @@ token_view_unpack(const uint8_t *packed, struct token_view *ret_view)
     return sizeof from;
 }
 
+struct event_packed {
+    uint32_t hold_seconds;
+    uint32_t units_per_user_max;
+    uint32_t queue_active_max;
+    uint8_t status;
+    uint8_t seed_shown;
+    uint8_t section_count;
+    uint8_t pool_count;
+};
+
+static_assert(sizeof(struct event_packed) == 16, "as drawn above");
+static_assert(SECTIONS_MAX <= UINT8_MAX, "section_count is a byte");
+static_assert(POOLS_MAX <= UINT8_MAX, "pool_count is a byte");
+static_assert((uint64_t)ROWS_MAX * ROW_SEATS_MAX <= UINT32_MAX, "seats of a section fit");
+
+/* Numbers follow each other: appended, and taken off again. */
+static uint8_t *
+put_count(uint8_t *at, uint64_t count)
+{
+    uint32_t number = (uint32_t)count;
+    assert(count <= UINT32_MAX);
+    memcpy(at, &number, sizeof number);
+    return at + sizeof number;
+}
+
+static const uint8_t *
+take_count(const uint8_t *at, uint64_t *ret_count)
+{
+    uint32_t number;
+    memcpy(&number, at, sizeof number);
+    *ret_count = number;
+    return at + sizeof number;
+}
+
+static uint32_t
+event_view_pack(const struct event_view *view, uint8_t *ret_packed)
+{
+    struct event_packed packed = {
+        .hold_seconds = view->hold_seconds,
+        .units_per_user_max = view->units_per_user_max,
+        .queue_active_max = view->queue_active_max,
+        .status = (uint8_t)view->status,
+        .seed_shown = view->seed_shown,
+        .section_count = (uint8_t)view->settings->section_count,
+        .pool_count = (uint8_t)view->settings->pool_count,
+    };
+    uint8_t *at = ret_packed;
+    memcpy(at, &packed, sizeof packed);
+    at += sizeof packed;
+    for (uint32_t i = 0; i < packed.section_count; i++) {
+        at = put_count(at, view->sections[i].held);
+        at = put_count(at, view->sections[i].sold);
+    }
+    for (uint32_t i = 0; i < packed.pool_count; i++) {
+        at = put_count(at, view->pools[i].capacity);
+        at = put_count(at, view->pools[i].held);
+        at = put_count(at, view->pools[i].sold);
+    }
+    return (uint32_t)(at - ret_packed);
+}
+
+static uint32_t
+event_view_unpack(const uint8_t *from, const struct event_settings *settings, struct event_view *ret_view)
+{
+    struct event_packed packed;
+    const uint8_t *at = from;
+    memcpy(&packed, at, sizeof packed);
+    at += sizeof packed;
+    assert(packed.section_count == settings->section_count);
+    assert(packed.pool_count == settings->pool_count);
+    memset(ret_view, 0, sizeof *ret_view);
+    ret_view->settings = settings;
+    ret_view->status = packed.status;
+    ret_view->seed_shown = packed.seed_shown != 0;
+    ret_view->hold_seconds = packed.hold_seconds;
+    ret_view->units_per_user_max = packed.units_per_user_max;
+    ret_view->queue_active_max = packed.queue_active_max;
+    for (uint32_t i = 0; i < packed.section_count; i++) {
+        struct unit_counts *counts = &ret_view->sections[i];
+        counts->capacity = event_settings_sections(settings)[i].seat_count;
+        at = take_count(at, &counts->held);
+        at = take_count(at, &counts->sold);
+        unit_counts_close(counts, &ret_view->total);
+    }
+    for (uint32_t i = 0; i < packed.pool_count; i++) {
+        struct unit_counts *counts = &ret_view->pools[i];
+        at = take_count(at, &counts->capacity);
+        at = take_count(at, &counts->held);
+        at = take_count(at, &counts->sold);
+        unit_counts_close(counts, &ret_view->total);
+    }
+    return (uint32_t)(at - from);
+}
+
 /* The part of a reply that has a fixed size, as it is packed. */
 struct reply_fixed {
     uint8_t status;
@@ -199,7 +302,11 @@ struct reply_figures {
 static_assert(sizeof(struct reply_fixed) + sizeof(struct reply_figures) + EVENT_ID_SIZE_MAX +
                       USER_ID_SIZE_MAX + HOLD_PACKED_MAX <=
                   REPLY_PACKED_MAX,
-              "every reply but HOLDS fits");
+              "every reply but HOLDS and EVENT fits");
+static_assert(sizeof(struct reply_fixed) + EVENT_ID_SIZE_MAX + sizeof(struct event_packed) +
+                      SECTIONS_MAX * 8 + POOLS_MAX * 12 <=
+                  REPLY_EVENT_PACKED_MAX,
+              "an event fits");
 
 uint32_t
 reply_pack(const struct reply *reply, uint8_t *ret_packed)
@@ -215,6 +322,8 @@ reply_pack(const struct reply *reply, uint8_t *ret_packed)
     } else if (reply->kind == REPLY_TOKEN) {
         event = reply->token.event;
         user = reply->token.user;
+    } else if (reply->kind == REPLY_EVENT) {
+        event = reply->event_view->settings;
     } else {
         assert(reply->kind == REPLY_NONE);
     }
@@ -264,6 +373,8 @@ reply_pack(const struct reply *reply, uint8_t *ret_packed)
         at += hold_view_pack(&reply->hold, at);
     if (reply->kind == REPLY_TOKEN)
         at += token_view_pack(&reply->token, at);
+    if (reply->kind == REPLY_EVENT)
+        at += event_view_pack(reply->event_view, at);
     if (reply->kind == REPLY_HOLDS && reply->has_token)
         memcpy(at, &reply->token_id, sizeof reply->token_id);
     at += fixed.token_size;
@@ -275,7 +386,7 @@ reply_pack(const struct reply *reply, uint8_t *ret_packed)
 
 void
 reply_unpack(const uint8_t *packed, uint32_t size, event_find_function *find, const void *context,
-             struct reply *ret_reply)
+             struct event_view *view, struct reply *ret_reply)
 {
     struct reply_fixed fixed;
     const uint8_t *at = packed;
@@ -331,6 +442,10 @@ reply_unpack(const uint8_t *packed, uint32_t size, event_find_function *find, co
         at += token_view_unpack(at, &ret_reply->token);
         ret_reply->token.event = event;
         ret_reply->token.user = user;
+    } else if (ret_reply->kind == REPLY_EVENT) {
+        assert(event != NULL);
+        at += event_view_unpack(at, event, view);
+        ret_reply->event_view = view;
     }
     assert((size_t)(at - packed) == size);
 }

@@ -339,8 +339,10 @@ uint32_t command_flatten(const struct command *command, struct message_command *
 /* Makes the views of a flat command point into the message. */
 void command_unflatten(struct message_command *message);
 
-/* A reply packed into bytes: for the REPLY message, the idempotency answers and HOLDS. */
-#define REPLY_PACKED_MAX 1024
+/* A reply packed into bytes: for the REPLY message, the idempotency answers and HOLDS. An event is longer
+ * than all others but HOLDS, and is kept with a key only. */
+#define REPLY_PACKED_MAX       1024
+#define REPLY_EVENT_PACKED_MAX 1408
 struct message_reply {
     struct message_header header;
     uint64_t tag;
@@ -349,13 +351,14 @@ struct message_reply {
     uint8_t packed[MESSAGE_SIZE_MAX - 40];
 };
 
-/* Of kinds NONE, HOLD and HOLDS. ret_packed holds REPLY_PACKED_MAX bytes and what reply->holds needs. */
+/* Of all kinds but MAP. ret_packed holds REPLY_PACKED_MAX bytes and what reply->holds needs; of kind EVENT
+ * REPLY_EVENT_PACKED_MAX. */
 uint32_t reply_pack(const struct reply *reply, uint8_t *ret_packed);
 /* event and user of the views are found by `find` (the id's settings, or NULL: a defect). The reply has
- * views into packed. */
+ * views into packed; an event's is written to `view`, which the reply then shows. */
 typedef const struct event_settings *event_find_function(const void *context, struct bytes id);
 void reply_unpack(const uint8_t *packed, uint32_t size, event_find_function *find, const void *context,
-                  struct reply *ret_reply);
+                  struct event_view *view, struct reply *ret_reply);
 
 /* Packs one hold; returns its size, at most HOLD_PACKED_MAX. */
 #define HOLD_PACKED_MAX (16 + 8 + 4 + HOLD_SEATS_MAX * 8 + HOLD_POOLS_MAX * 8)

@@ -39,8 +39,10 @@ operation_take(struct shard *shard, const struct origin *origin, enum command_ty
     op->telling = false;
     op->replayed = op->best_wait = op->best_again = false;
     op->tells_queue = op->done = false;
-    op->promised = true;
+    op->promised = 1;
     shard->promised++;
+    op->created = false;
+    op->event_id_size = 0;
     op->request_id_size = op->payment_ref_size = 0;
     op->waiting_first = op->waiting_last = SLAB_NONE;
     op->sequence = 0;
@@ -61,8 +63,11 @@ operation_free(struct shard *shard, struct operation *op)
     assert(op->stage != STAGE_FREE);
     assert(op->waiting_first == SLAB_NONE);
     assert(!op->user_busy);
-    if (op->promised)
-        shard->promised--;
+    shard->promised -= op->promised;
+    if (op->gather != SLAB_NONE) {
+        slab_give(&shard->gathers, op->gather);
+        shard->wake = true; /* somebody may wait for it */
+    }
     op->stage = STAGE_FREE;
     slab_give(&shard->operations, operation_slot(shard, op));
 }
@@ -310,7 +315,7 @@ finish(struct shard *shard, struct operation *op)
         reply->kind = REPLY_HOLD;
         hold_view_recorded(shard, op->hold, &reply->hold);
     } else {
-        reply_unpack(op->packed, op->packed_size, event_find_settings, shard, reply);
+        reply_unpack(op->packed, op->packed_size, event_find_settings, shard, &shard->scratch.view, reply);
     }
     reply->replayed = op->replayed;
     reply_send(shard, &op->origin, reply, 0);
@@ -321,14 +326,16 @@ void
 operation_decided(struct shard *shard, struct operation *op, const struct reply *reply)
 {
     op->stage = STAGE_DECIDED;
-    if (op->promised)
-        shard->promised--;
-    op->promised = false;
+    shard->promised -= op->promised;
+    op->promised = 0;
     if (op->key_used && !PLANTED(PLANT_KEY_FORGOTTEN))
         key_remember(shard, &op->key, &op->fingerprint, op->route, shard->now_ms, reply);
     operation_user_free(shard, op);
-    if (op->origin.shard == shard->settings.shard_index && !op->after_durable && op->awaited == 0 &&
-        !op->tells_queue) {
+    /* An event is too long to be kept until its record is durable: also to another shard it is sent now,
+     * and waits on the way. */
+    bool now =
+        op->origin.shard == shard->settings.shard_index || (reply != NULL && reply->kind == REPLY_EVENT);
+    if (now && !op->after_durable && op->awaited == 0 && !op->tells_queue) {
         reply_send(shard, &op->origin, reply, op->sequence);
         operation_free(shard, op);
         return;

@@ -64,6 +64,7 @@
 #define PLANT_PLACE_NAMED_TOO_SOON  50 /* queue.c: HOLDS names a place that is not on disk yet */
 #define PLANT_SILENT_REVIVED        51 /* token.c: who has been silent for too long lives until the sweep */
 #define PLANT_LOWERED_UNHEARD       52 /* queue.c: until the next sweep slots are handed on, whatever active_max is */
+#define PLANT_REPLAY_SHOWS_NOW      53 /* shard.c: the replay of an event's change shows its settings of now */
 /* clang-format on */
 
 #endif

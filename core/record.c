@@ -10,13 +10,17 @@
 
 #include "core/shard_internal.h"
 
-/* The longest record of a hold or a key. */
+/* The longest record of a hold or a key, but for one whose answer is an event. */
 #define RECORD_SIZE_MAX 1280
 
 static_assert(sizeof(struct record_header) + sizeof(struct record_key_hashes) + sizeof(struct record_key) +
                       REPLY_PACKED_MAX + 8 <=
                   RECORD_SIZE_MAX,
               "a kept key fits");
+static_assert(sizeof(struct record_header) + sizeof(struct record_key_hashes) + sizeof(struct record_key) +
+                      REPLY_EVENT_PACKED_MAX + 8 <=
+                  RECORD_EVENT_PROMISES * RECORD_SIZE_MAX,
+              "a kept key whose answer is an event fits what is promised for it");
 static_assert(sizeof(struct record_header) + sizeof(struct record_key_hashes) + sizeof(struct record_hold) +
                       EVENT_ID_SIZE_MAX + USER_ID_SIZE_MAX + REQUEST_ID_SIZE_MAX + PAYMENT_REF_SIZE_MAX +
                       HOLD_SEATS_MAX * sizeof(struct record_seat) +
@@ -226,7 +230,7 @@ record_change(struct shard *shard, const struct event *event, const struct opera
 uint64_t
 record_key(struct shard *shard, const struct operation *op, const struct reply *reply)
 {
-    uint8_t packed[REPLY_PACKED_MAX];
+    uint8_t packed[REPLY_EVENT_PACKED_MAX];
     struct record_key body = {.route = op->route, .reply_size = reply_pack(reply, packed)};
     struct writer w = record_begin(shard, RECORD_KEY_KEPT, 0, op);
     put(&w, &body, sizeof body);
@@ -349,7 +353,8 @@ decode_body(struct bytes *rest, struct record *ret_record)
             return false;
         memcpy(&ret_record->key_kept, at, sizeof ret_record->key_kept);
         ret_record->reply = take(rest, ret_record->key_kept.reply_size);
-        return ret_record->reply != NULL && ret_record->key != NULL;
+        return ret_record->reply != NULL && ret_record->key != NULL &&
+               ret_record->key_kept.reply_size <= REPLY_EVENT_PACKED_MAX;
     case RECORD_SEATS_KEPT:
         at = take(rest, sizeof *ret_record->seats_kept);
         if (at == NULL)

@@ -21,7 +21,8 @@
  *     TOKEN_JOINED      struct record_token, event id, user id, request id
  *     TOKEN_ACTIVATED   likewise (deadline_ms), no request id
  *     TOKEN_ENDED       likewise (state); with request id where somebody has left
- *     KEY_KEPT          struct record_key, packed reply: a key whose command changed nothing else
+ *     KEY_KEPT          struct record_key, packed reply: a key whose command changed nothing else, or was
+ *                       executed by another shard; of a change of an event, the event as it was answered
  *
  * A replace is one HOLD_PLACED with `replaces` set: it also releases the old hold.
  *

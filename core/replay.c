@@ -385,25 +385,21 @@ replay_key(struct replay *replay, const struct replay_source *source, const stru
     struct key_hash key = {record->key->key[0], record->key->key[1]};
     struct key_hash fingerprint = {record->key->fingerprint[0], record->key->fingerprint[1]};
     struct shard *home = home_shard(replay);
-    struct reply *reply;
-    uint16_t route;
     if (source->kind == REPLAY_BEHIND && record->header->sequence < replay->key_marks[source->shard])
         return;
     if (record->header->type == RECORD_KEY_KEPT) {
-        route = record->key_kept.route;
-        reply = reply_begin(home, STATUS_OK, 0);
-        reply_unpack(record->reply, record->key_kept.reply_size, event_find_settings, home, reply);
-    } else {
-        route = uuid_route16(&record->hold.id);
-        uint32_t slot = hold_find(home, &record->hold.id);
-        if (slot == SLAB_NONE || commands[record->header->type] == 0)
-            return;
-        reply = reply_begin(home, STATUS_OK, commands[record->header->type]);
-        reply->kind = REPLY_HOLD;
-        reply->created = record->header->type == RECORD_HOLD_PLACED;
-        hold_view_recorded(home, slot, &reply->hold);
+        key_remember_packed(home, &key, &fingerprint, record->key_kept.route, record->header->time_ms,
+                            record->reply, record->key_kept.reply_size);
+        return;
     }
-    key_remember(home, &key, &fingerprint, route, record->header->time_ms, reply);
+    uint32_t slot = hold_find(home, &record->hold.id);
+    if (slot == SLAB_NONE || commands[record->header->type] == 0)
+        return;
+    struct reply *reply = reply_begin(home, STATUS_OK, commands[record->header->type]);
+    reply->kind = REPLY_HOLD;
+    reply->created = record->header->type == RECORD_HOLD_PLACED;
+    hold_view_recorded(home, slot, &reply->hold);
+    key_remember(home, &key, &fingerprint, uuid_route16(&record->hold.id), record->header->time_ms, reply);
 }
 
 static enum replay_result

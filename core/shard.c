@@ -10,8 +10,8 @@
  * Bounds of messages (R7). Each destination has an outbox behind its mailbox. What begins something (a
  * forwarded command, a reserve, units of an expired hold) needs half of the outbox free, else it is refused
  * or put off; the other half is for answers, and is as large as all answers that can be owed at a time:
- * operations_max commands and gathers of every shard. So a shard always takes in what others send, and two
- * shards never wait for each other's mailbox.
+ * operations_max commands and gathers of every shard, and an event for each gather of its own. So a shard
+ * always takes in what others send, and two shards never wait for each other's mailbox.
  */
 #include "core/shard_internal.h"
 
@@ -23,6 +23,12 @@
 static_assert(640 + 2 * sizeof(struct message_reserved) + 2 * sizeof(struct message_settle) + 5 * 16 <=
                   OPERATION_BYTES,
               "with the entries of the outbox");
+
+/* What a change of an event with a key has on its way besides, while it has a gather: a COUNT, and the
+ * event as its answer. */
+#define EVENT_ANSWER_BYTES                                                                                 \
+    (sizeof(struct message_count) + offsetof(struct message_reply, packed) + REPLY_EVENT_PACKED_MAX +      \
+     2 * 16)
 
 /* Homes that are told of a token in one call: about a millisecond of work. */
 #define TOKENS_TOLD_BATCH 512
@@ -43,8 +49,8 @@ outbox_bytes(const struct shard_settings *s)
 {
     if (s->shard_count == 1)
         return 0;
-    uint64_t answers =
-        (uint64_t)s->operations_max * OPERATION_BYTES + gather_count(s) * sizeof(struct message_mapped);
+    uint64_t gathered = sizeof(struct message_mapped) + EVENT_ANSWER_BYTES;
+    uint64_t answers = (uint64_t)s->operations_max * OPERATION_BYTES + gather_count(s) * gathered;
     return 2 * answers + 4 * (uint64_t)MESSAGE_SIZE_MAX;
 }
 
@@ -396,13 +402,19 @@ key_replayed(struct shard *shard, const struct origin *origin, const struct comm
         return true;
     }
     struct reply *reply = reply_begin(shard, STATUS_OK, c->type);
-    reply_unpack(packed, size, event_find_settings, shard, reply);
+    reply_unpack(packed, size, event_find_settings, shard, &shard->scratch.view, reply);
     reply->replayed = true;
+    if (reply->kind == REPLY_EVENT && PLANTED(PLANT_REPLAY_SHOWS_NOW))
+        event_view_fill(&shard->scratch.view, reply->event_view->settings, shard->now_ms);
     if (reply->kind == REPLY_TOKEN) {
         /* what was in so many ms then */
         uint64_t since_ms = shard->now_ms - time_ms;
         reply->token.eta_ms = reply->token.eta_ms > since_ms ? reply->token.eta_ms - since_ms : 0;
         reply->token.poll_ms = reply->token.poll_ms > since_ms ? reply->token.poll_ms - since_ms : 0;
+    }
+    if (reply->kind == REPLY_EVENT && !message_room(shard, origin->shard)) {
+        reply_status(shard, origin, c->type, STATUS_BUSY);
+        return true;
     }
     uint32_t slot = reply->kind == REPLY_HOLD ? hold_find(shard, &reply->hold.id) : SLAB_NONE;
     if (slot != SLAB_NONE && (hold_at(shard, slot)->flags & (HOLD_TELLING | HOLD_RETURNING)) != 0) {
@@ -554,7 +566,8 @@ message_reply_in(struct shard *shard, const struct message_reply *message)
     struct reply *reply = reply_begin(shard, STATUS_OK, 0);
     assert(shard->forwards > 0);
     shard->forwards--;
-    reply_unpack(message->packed, message->packed_size, event_find_settings, shard, reply);
+    reply_unpack(message->packed, message->packed_size, event_find_settings, shard, &shard->scratch.view,
+                 reply);
     reply->replayed = message->replayed != 0;
     if (message->header.operation != SLAB_NONE) {
         keeper_answered(shard, message->header.operation, reply);
@@ -567,7 +580,8 @@ static void
 message_push_in(struct shard *shard, const struct message_reply *message)
 {
     struct reply *reply = reply_begin(shard, STATUS_OK, COMMAND_QUEUE_WATCH);
-    reply_unpack(message->packed, message->packed_size, event_find_settings, shard, reply);
+    reply_unpack(message->packed, message->packed_size, event_find_settings, shard, &shard->scratch.view,
+                 reply);
     shard->host.push(shard->host.context, message->tag, reply, 0);
 }
 

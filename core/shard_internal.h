@@ -341,7 +341,8 @@ struct operation {
     uint32_t awaited; /* answers of other shards */
     uint16_t packed_size;
     bool durable;     /* its record is on disk */
-    bool promised;    /* counted in shard->promised */
+    uint8_t promised; /* so much room for its record is counted in shard->promised */
+    bool created;     /* a kept key's: what the answer said */
     bool tells_queue; /* the event's queue learns of it once it is durable */
     bool done;        /* confirm: it uses up the user's admission: */
     struct uuid done_token;
@@ -353,8 +354,12 @@ struct operation {
     struct trace trace;
     uint8_t request_id_size;
     uint8_t payment_ref_size;
+    uint8_t event_id_size; /* 0: none is to be shown */
     char request_id[REQUEST_ID_SIZE_MAX];
-    char payment_ref[PAYMENT_REF_SIZE_MAX];
+    union {
+        char payment_ref[PAYMENT_REF_SIZE_MAX];
+        char event_id[EVENT_ID_SIZE_MAX]; /* a kept key's: of the event to be shown */
+    };
     struct operation_seat seats[HOLD_SEATS_MAX];
     struct operation_pool pools[HOLD_POOLS_MAX];
     struct section_look look;
@@ -462,7 +467,7 @@ struct shard {
     struct slab gathers;
     struct slab parkeds;
     uint32_t operation_serial;
-    uint32_t promised;     /* operations that will still append a record */
+    uint32_t promised;     /* room for records that operations will still append: in RECORD_SIZE_MAX */
     uint32_t forwards;     /* commands under way in other shards */
     uint32_t parked_first; /* waiting for any change; retried when `wake` is set */
     uint32_t parked_last;
@@ -755,6 +760,10 @@ const uint8_t *key_find(const struct shard *shard, const struct key_hash *key,
                         uint64_t *ret_time_ms);
 void key_remember(struct shard *shard, const struct key_hash *key, const struct key_hash *fingerprint,
                   uint16_t route, uint64_t time_ms, const struct reply *reply);
+/* The same with a reply that is packed already. */
+void key_remember_packed(struct shard *shard, const struct key_hash *key,
+                         const struct key_hash *fingerprint, uint16_t route, uint64_t time_ms,
+                         const uint8_t *packed, uint32_t packed_size);
 /* Walks over what is remembered, oldest first: the first one at or after *position (0 at first) and before
  * `end`, a position too. False: none. The views are valid until the next key is remembered. */
 struct key_kept {
@@ -860,6 +869,11 @@ void end_durable(struct shard *shard, struct operation *op);
 void operation_meta(struct operation *op, const struct command *command);
 void event_change_done(struct shard *shard, struct operation *op, uint32_t from, enum status status);
 void event_change_durable(struct shard *shard, struct operation *op);
+/* An operation with a gather, where there are several shards; NULL: answered or parked. */
+struct operation *gather_begin(struct shard *shard, const struct origin *origin,
+                               const struct command *command);
+/* Counts the event's units in all shards for such an operation; then keeper_counted(), or the answer. */
+void event_count(struct shard *shard, struct operation *op, const struct event *event);
 void look_answer(struct shard *shard, struct operation *op, uint32_t from,
                  const struct message_header *header);
 /* False: parked until seats that are reserved are decided. */
@@ -872,6 +886,8 @@ void event_change_apply(struct shard *shard, const struct message_event_apply *m
 
 /* -- record.c: appending; decoding is in core/record.h -- */
 bool record_room(const struct shard *shard, size_t size);
+/* Of the record that keeps an event as an answer: in RECORD_SIZE_MAX, of which an operation has one. */
+#define RECORD_EVENT_PROMISES 2
 /* Records of a hold: what the operation did, with its key. Returns the sequence. */
 uint64_t record_hold(struct shard *shard, uint32_t hold, const struct operation *op);
 uint64_t record_expired(struct shard *shard, uint32_t hold);
@@ -892,6 +908,8 @@ bool keeper_keyed(const struct command *command);
 uint32_t keeper_home(const struct shard *shard, const struct command *command);
 void keeper_execute(struct shard *shard, const struct origin *origin, const struct command *command);
 void keeper_answered(struct shard *shard, uint32_t operation, const struct reply *reply);
+/* The event that was changed is looked at: so it is answered, now and with each replay. */
+void keeper_counted(struct shard *shard, struct operation *op, const struct event_view *view);
 
 /* -- shard.c -- */
 /* The answer to an operation's command or a refused command; takes shard->reply. */

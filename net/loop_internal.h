@@ -138,7 +138,7 @@ struct pending {
     uint8_t state;
     bool in_core;   /* exactly one reply will come */
     bool streaming; /* answered by several commands, piece by piece */
-    bool follow;    /* HTTP: after the change the event itself is the answer */
+    bool follow;    /* HTTP: where the change is answered without the event, a look at it follows */
     bool created;
     bool replayed;
     bool poll;         /* it may wait: counted in loop->poll_count */

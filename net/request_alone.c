@@ -179,7 +179,9 @@ request_stream_reply(struct loop *loop, struct conn *conn, uint32_t slot, const 
     conn_ready(loop, conn_index(loop, conn));
 }
 
-/* The event is changed; over HTTP the answer is the event as it is now. */
+/* The event is changed; over HTTP the answer is the event: as it is now, or, with an idempotency key, as it
+ * was at the first answer, which the core has kept. (Answers that were kept before it did so show the event
+ * as it is now.) */
 void
 request_follow_reply(struct loop *loop, struct conn *conn, uint32_t slot, const struct reply *reply)
 {

@@ -232,11 +232,12 @@ encode_section(struct output *output, uint8_t version, const struct event_view *
 }
 
 static void
-encode_queue(struct output *output, uint8_t version, const struct event_settings *settings)
+encode_queue(struct output *output, uint8_t version, const struct event_view *view)
 {
+    const struct event_settings *settings = view->settings;
     text(output, "queue");
     resp_map(output, version, 4);
-    member_integer(output, "active_max", settings->queue_active_max);
+    member_integer(output, "active_max", view->queue_active_max);
     member_integer(output, "active_seconds", settings->queue_active_seconds);
     member_integer(output, "grace_seconds", settings->queue_grace_seconds);
     member_integer(output, "lottery", settings->queue_lottery);
@@ -268,15 +269,14 @@ encode_event(struct output *output, uint8_t version, const struct event_view *vi
         [EVENT_CLOSED] = "closed",
     };
     const struct event_settings *settings = view->settings;
-    bool queue = settings->queue_active_max != 0;
-    bool open = settings->opens_at_ms <= now_ms;
+    bool queue = view->queue_active_max != 0;
     resp_map(output, version,
              8u + 2u * (settings->opens_at_ms != 0) + queue + settings->queue_lottery +
-                 (settings->queue_lottery && open));
+                 (settings->queue_lottery && view->seed_shown));
     text(output, "id");
     resp_bulk(output, (struct bytes){settings->id, settings->id_size});
     text(output, "status");
-    text(output, statuses[settings->status]);
+    text(output, statuses[view->status]);
     text(output, "sections");
     resp_array(output, settings->section_count);
     for (uint32_t i = 0; i < settings->section_count; i++)
@@ -287,20 +287,20 @@ encode_event(struct output *output, uint8_t version, const struct event_view *vi
     for (uint32_t i = 0; i < settings->pool_count; i++) {
         resp_map(output, version, 3);
         name_value(output, &pools[i].name);
-        member_integer(output, "capacity", pools[i].capacity);
+        member_integer(output, "capacity", view->pools[i].capacity);
         encode_counts(output, version, &view->pools[i]);
     }
-    member_integer(output, "hold_seconds", settings->hold_seconds);
+    member_integer(output, "hold_seconds", view->hold_seconds);
     member_integer(output, "hold_seconds_max", settings->hold_seconds_max);
-    member_integer(output, "units_per_user_max", settings->units_per_user_max);
+    member_integer(output, "units_per_user_max", view->units_per_user_max);
     if (settings->opens_at_ms != 0) {
         member_integer(output, "opens_at_ms", settings->opens_at_ms);
         member_integer(output, "opens_in_ms", time_left_ms(settings->opens_at_ms, now_ms));
     }
     if (queue)
-        encode_queue(output, version, settings);
+        encode_queue(output, version, view);
     if (settings->queue_lottery)
-        encode_lottery(output, settings, open);
+        encode_lottery(output, settings, view->seed_shown);
     encode_counts(output, version, &view->total);
 }
 

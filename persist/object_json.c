@@ -197,10 +197,11 @@ output_section(struct output *output, const struct event_view *view, enum object
 }
 
 static void
-output_queue(struct output *output, const struct event_settings *settings)
+output_queue(struct output *output, const struct event_view *view)
 {
+    const struct event_settings *settings = view->settings;
     output_literal(output, ",\"queue\":{\"active_max\":");
-    output_number(output, settings->queue_active_max);
+    output_number(output, view->queue_active_max);
     output_literal(output, ",\"active_seconds\":");
     output_number(output, settings->queue_active_seconds);
     output_literal(output, ",\"grace_seconds\":");
@@ -231,9 +232,10 @@ output_lottery(struct output *output, const struct event_settings *settings, boo
 }
 
 static void
-output_settings(struct output *output, const struct event_settings *settings, enum object_form form,
+output_settings(struct output *output, const struct event_view *view, enum object_form form,
                 uint64_t now_ms)
 {
+    const struct event_settings *settings = view->settings;
     static const char *const statuses[] = {
         [EVENT_OPEN] = "open",
         [EVENT_PAUSED] = "paused",
@@ -242,13 +244,13 @@ output_settings(struct output *output, const struct event_settings *settings, en
     output_literal(output, "{\"id\":\"");
     output_put(output, settings->id, settings->id_size);
     output_literal(output, "\",\"status\":\"");
-    output_put(output, statuses[settings->status], strlen(statuses[settings->status]));
+    output_put(output, statuses[view->status], strlen(statuses[view->status]));
     output_literal(output, "\",\"hold_seconds\":");
-    output_number(output, settings->hold_seconds);
+    output_number(output, view->hold_seconds);
     output_literal(output, ",\"hold_seconds_max\":");
     output_number(output, settings->hold_seconds_max);
     output_literal(output, ",\"units_per_user_max\":");
-    output_number(output, settings->units_per_user_max);
+    output_number(output, view->units_per_user_max);
     if (settings->opens_at_ms != 0) {
         output_literal(output, ",\"opens_at\":\"");
         char *at = output_reserve(output, 24);
@@ -260,10 +262,10 @@ output_settings(struct output *output, const struct event_settings *settings, en
             output_number(output, time_left_ms(settings->opens_at_ms, now_ms));
         }
     }
-    if (settings->queue_active_max != 0)
-        output_queue(output, settings);
+    if (view->queue_active_max != 0)
+        output_queue(output, view);
     if (settings->queue_lottery)
-        output_lottery(output, settings, settings->opens_at_ms <= now_ms);
+        output_lottery(output, settings, view->seed_shown);
 }
 
 void
@@ -271,7 +273,7 @@ output_event_json(struct output *output, const struct event_view *view, enum obj
                   uint64_t now_ms)
 {
     const struct event_settings *settings = view->settings;
-    output_settings(output, settings, form, now_ms);
+    output_settings(output, view, form, now_ms);
     output_literal(output, ",\"sections\":[");
     for (uint32_t i = 0; i < settings->section_count; i++) {
         if (i > 0)
@@ -285,7 +287,7 @@ output_event_json(struct output *output, const struct event_view *view, enum obj
             output_literal(output, ",");
         output_name(output, &pools[i].name);
         output_literal(output, ",\"capacity\":");
-        output_number(output, pools[i].capacity);
+        output_number(output, view->pools[i].capacity);
         if (form == OBJECT_ANSWER)
             output_counts(output, &view->pools[i]);
         output_literal(output, "}");

@@ -447,7 +447,8 @@ publish_event(struct work *work, struct folding *folding, enum published_type ty
         return;
     row->event = event;
     row->trace = folding->record->event_trace;
-    const struct event_view view = {.settings = event->settings};
+    struct event_view view = {0};
+    event_view_fill(&view, event->settings, row->time_ms);
     struct output output = {.data = work->payloads + row->payload,
                             .room = work->payloads_capacity - row->payload,
                             .owner = work,

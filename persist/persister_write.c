@@ -458,7 +458,8 @@ put_event(struct writer *writer, const struct known_event *event)
     static const char *const statuses[] = {
         [EVENT_OPEN] = "open", [EVENT_PAUSED] = "paused", [EVENT_CLOSED] = "closed"};
     struct pg_bytes *columns[COLUMNS_MAX];
-    const struct event_view view = {.settings = event->settings};
+    struct event_view view = {0};
+    event_view_fill(&view, event->settings, event->updated_ms);
     struct output output = {.data = (char *)writer->json.data,
                             .room = writer->json.capacity,
                             .owner = &writer->json,

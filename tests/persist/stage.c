@@ -126,7 +126,7 @@ put_reply(struct stage *stage, const struct reply *reply)
     } else if (reply->status == STATUS_OK && reply->kind == REPLY_EVENT) {
         const struct event_view *view = reply->event_view;
         put(stage, " %.*s %u %" PRIu32 "s", view->settings->id_size, view->settings->id,
-            view->settings->status, view->settings->hold_seconds);
+            view->status, view->hold_seconds);
         put_counts(stage, &view->total);
     } else if (reply->status == STATUS_OK && reply->kind == REPLY_MAP) {
         const struct map_view *map = reply->map;

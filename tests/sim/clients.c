@@ -427,6 +427,9 @@ ask_anything(const struct scenario *scenario, const struct model *model, struct 
     }
 }
 
+/* Keys of changes are the caller's: numbered from here, so that they are told apart at a glance. */
+#define CHANGE_KEYS 10000
+
 static bool
 takes_key(uint8_t type)
 {
@@ -444,7 +447,8 @@ add_key(struct clients *clients, const struct scenario *scenario, struct random 
     }
     uint32_t back = clients->op_count < 12 ? clients->op_count : 12;
     const struct op *earlier = back == 0 ? NULL : &ops[clients->op_count - 1 - random_below(random, back)];
-    if (earlier != NULL && earlier->key != 0 && random_chance(random, 60)) {
+    if (earlier != NULL && earlier->key != 0 && model_key_owner(&earlier->request) >= 0 &&
+        random_chance(random, 60)) {
         op->key = earlier->key;
         if (random_chance(random, 70)) {
             op->request = earlier->request;
@@ -455,6 +459,55 @@ add_key(struct clients *clients, const struct scenario *scenario, struct random 
         op->key = clients->key_next++;
     }
     op->key_slot = (int16_t)clients->key_count++;
+}
+
+/* May this change be asked for once more? Where its key may have been forgotten it would be made once more:
+ * not beside others, and what it was compared with then (EXISTS) may be other settings now. Beside the
+ * first one, in the same round, it waits for that one. */
+static bool
+repeats(const struct scenario *scenario, const struct model *model, const struct op *earlier, bool alone)
+{
+    if (model_key_owner(&earlier->request) >= 0) {
+        return true;
+    }
+    bool told = earlier->answered && earlier->answer.status == STATUS_OK && !scenario->memory_mode;
+    bool twin = !earlier->sent && earlier->request.type == COMMAND_EVENT_SET;
+    bool kept = (told || twin) && !scenario->bounded && scenario->shard.key_ms >= 86400000;
+    return kept || (alone && (earlier->request.type == COMMAND_EVENT_SET ||
+                              !model->events[earlier->request.event].changed));
+}
+
+/* Changes of events: some have a key, and are asked for again later, when more has happened. A stream of
+ * its own: the rest of the seed stays as it was. */
+static void
+add_change_key(struct clients *clients, const struct scenario *scenario, const struct model *model,
+               bool alone, struct op *ops, struct op *op)
+{
+    struct random *random = &clients->change_random;
+    bool change = model_key_owner(&op->request) < 0;
+    const struct op *before = clients->op_count == 0 ? NULL : op - 1;
+    bool twin = !change && !alone && op->key == 0 && before != NULL && !before->sent && before->key != 0 &&
+                model_key_owner(&before->request) < 0;
+    if ((!change && !twin) || clients->key_count == SIM_KEYS || !random_chance(random, 60)) {
+        return;
+    }
+    const struct op *earlier = twin ? before : NULL;
+    if (change && clients->change_key > 0 && random_chance(random, 60)) {
+        earlier = &ops[clients->change_key - 1];
+    }
+    bool again =
+        earlier != NULL && repeats(scenario, model, earlier, alone) && (twin || random_chance(random, 85));
+    if (twin && !again) {
+        return;
+    }
+    if (again) {
+        op->request = earlier->request;
+    }
+    op->key = earlier != NULL ? earlier->key : CHANGE_KEYS + clients->change_keys++;
+    op->key_slot = (int16_t)clients->key_count++;
+    if (earlier == NULL && random_chance(random, 50)) {
+        clients->change_key = clients->op_count + 1;
+    }
 }
 
 bool
@@ -496,6 +549,7 @@ clients_ask(struct clients *clients, const struct scenario *scenario, struct ran
                         (scenario->queues && op->request.type == COMMAND_EVENT_GET &&
                          in_round(clients, ops, COMMAND_EVENT_SET))));
     add_key(clients, scenario, random, ops, op);
+    add_change_key(clients, scenario, model, alone, ops, op);
     if (op->request.type == COMMAND_HOLD) {
         op->hold_slot = (int16_t)clients->hold_count++;
     }

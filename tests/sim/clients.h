@@ -12,10 +12,13 @@
 /* How far a run has come with its numbered things. */
 struct clients {
     uint32_t op_count;
-    uint32_t hold_count;  /* slots given to requests for holds */
-    uint32_t token_count; /* slots given to joins */
-    uint32_t key_count;   /* slots given to requests with a key */
-    uint16_t key_next;    /* the next fresh idempotency key */
+    uint32_t hold_count;         /* slots given to requests for holds */
+    uint32_t token_count;        /* slots given to joins */
+    uint32_t key_count;          /* slots given to requests with a key */
+    uint16_t key_next;           /* the next fresh idempotency key */
+    struct random change_random; /* of keys of changes of events */
+    uint16_t change_keys;        /* fresh ones so far */
+    uint32_t change_key;         /* one more than the op of some change with a key; 0: none */
 };
 
 /* Fills the next op with a request that suits what is known (one of the truths). alone: nothing else will

@@ -119,6 +119,46 @@ compare_hold(struct model *model, const struct round *round, const struct answer
     return learn_versions(model, round, slot, told, false);
 }
 
+/* ---- counts ------------------------------------------------------------------------------------ */
+
+static bool
+same_counts(const struct unit_counts *predicted, const struct unit_counts *told, bool exact)
+{
+    if (told->capacity != told->free + told->held + told->sold || predicted->capacity != told->capacity) {
+        return false;
+    }
+    return !exact || (predicted->free == told->free && predicted->held == told->held &&
+                      predicted->sold == told->sold);
+}
+
+static const char *
+compare_event(const struct answer *predicted, const struct answer *told, bool exact)
+{
+    if (predicted->event_status != told->event_status ||
+        predicted->event_hold_seconds != told->event_hold_seconds ||
+        predicted->event_limit != told->event_limit ||
+        predicted->event_active_max != told->event_active_max ||
+        predicted->event_seed_shown != told->event_seed_shown) {
+        return "the event's settings";
+    }
+    if (!same_counts(&predicted->total, &told->total, exact)) {
+        return "the event's counts";
+    }
+    for (uint32_t i = 0; i < SIM_SECTIONS; i++) {
+        if (!same_counts(&predicted->sections[i], &told->sections[i], exact)) {
+            return "a section's counts";
+        }
+    }
+    for (uint32_t i = 0; i < SIM_POOLS; i++) {
+        if (!same_counts(&predicted->pools[i], &told->pools[i], exact)) {
+            return "a pool's counts";
+        }
+    }
+    return NULL;
+}
+
+/* ---- replays ----------------------------------------------------------------------------------- */
+
 static const char *
 compare_replay(const struct model *model, const struct op *op, const struct answer *predicted)
 {
@@ -142,6 +182,14 @@ compare_replay(const struct model *model, const struct op *op, const struct answ
                        first->position == again->position && first->deadline_ms == again->deadline_ms
                    ? NULL
                    : "a replay shows another place than the first answer";
+    }
+    if (predicted->created != told->created) {
+        return "a replay and the first answer do not both say that it is new";
+    }
+    if (predicted->kind == REPLY_EVENT) {
+        return compare_event(predicted, told, true) == NULL
+                   ? NULL
+                   : "a replay shows the event otherwise than the first answer";
     }
     if (predicted->kind != REPLY_HOLD) {
         return NULL;
@@ -281,42 +329,7 @@ compare_token_of_user(struct model *model, const struct round *round, const stru
     return NULL;
 }
 
-/* ---- counts and maps -------------------------------------------------------------------------- */
-
-static bool
-same_counts(const struct unit_counts *predicted, const struct unit_counts *told, bool exact)
-{
-    if (told->capacity != told->free + told->held + told->sold || predicted->capacity != told->capacity) {
-        return false;
-    }
-    return !exact || (predicted->free == told->free && predicted->held == told->held &&
-                      predicted->sold == told->sold);
-}
-
-static const char *
-compare_event(const struct answer *predicted, const struct answer *told, bool exact)
-{
-    if (predicted->event_status != told->event_status ||
-        predicted->event_hold_seconds != told->event_hold_seconds ||
-        predicted->event_limit != told->event_limit ||
-        predicted->event_active_max != told->event_active_max) {
-        return "the event's settings";
-    }
-    if (!same_counts(&predicted->total, &told->total, exact)) {
-        return "the event's counts";
-    }
-    for (uint32_t i = 0; i < SIM_SECTIONS; i++) {
-        if (!same_counts(&predicted->sections[i], &told->sections[i], exact)) {
-            return "a section's counts";
-        }
-    }
-    for (uint32_t i = 0; i < SIM_POOLS; i++) {
-        if (!same_counts(&predicted->pools[i], &told->pools[i], exact)) {
-            return "a pool's counts";
-        }
-    }
-    return NULL;
-}
+/* ---- maps ----------------------------------------------------------------------------------- */
 
 static void
 touch_hold(const struct model *model, const struct uuid *id, int8_t event, bool *touched)

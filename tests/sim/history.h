@@ -127,6 +127,7 @@ struct answer {
     uint32_t event_hold_seconds;
     uint32_t event_limit;
     uint32_t event_active_max;
+    bool event_seed_shown;
     uint32_t letter_count;
     /* the long parts last: copied only as far as used */
     struct answer_hold holds[ANSWER_HOLDS];

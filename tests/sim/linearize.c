@@ -307,11 +307,13 @@ key_may_be_forgotten(const struct linearize *linearize, const struct model *mode
 {
     for (uint32_t i = 0; op->key != 0 && i < model->key_count; i++) {
         const struct model_key *key = &model->keys[i];
-        if (key->used && key->user == op->request.user && key->key == op->key) {
-            /* a join and its key are two records, and who was not answered may have but the first */
+        if (key->used && key->owner == model_key_owner(&op->request) && key->key == op->key) {
+            /* a join or a change and its key are two records, and who was not answered may have but the
+             * first */
             const struct op *first = &linearize->round.ops[key->op];
-            return linearize->round.scenario->bounded ||
-                   (first->request.type == COMMAND_QUEUE_JOIN && !first->answered) ||
+            bool two_records =
+                first->request.type == COMMAND_QUEUE_JOIN || model_key_owner(&first->request) < 0;
+            return linearize->round.scenario->bounded || (two_records && !first->answered) ||
                    key->at_ms + linearize->round.scenario->shard.key_ms <= now_ms;
         }
     }

@@ -997,7 +997,7 @@ counts_add(struct unit_counts *total, const struct unit_counts *part)
 }
 
 static void
-answer_event(const struct model *model, const struct scenario *scenario, int8_t index,
+answer_event(const struct model *model, const struct scenario *scenario, int8_t index, uint64_t now_ms,
              struct answer *answer)
 {
     const struct event_plan *plan = &scenario->events[index];
@@ -1006,6 +1006,7 @@ answer_event(const struct model *model, const struct scenario *scenario, int8_t 
     answer->event_hold_seconds = model->events[index].hold_seconds;
     answer->event_limit = model->events[index].limit;
     answer->event_active_max = model->events[index].active_max;
+    answer->event_seed_shown = plan->opens_at_ms <= now_ms;
     for (uint32_t i = 0; i < plan->section_count; i++) {
         answer->sections[i] = section_counts(model, plan, index, i);
         counts_add(&answer->total, &answer->sections[i]);
@@ -1104,16 +1105,23 @@ execute_any(struct model *model, const struct scenario *scenario, const struct o
     default:
         assert(request->type == COMMAND_EVENT_GET);
         answer_begin(answer, STATUS_OK);
-        answer_event(model, scenario, request->event, answer);
+        answer_event(model, scenario, request->event, now_ms, answer);
         break;
     }
+}
+
+int8_t
+model_key_owner(const struct request *request)
+{
+    bool change = request->type == COMMAND_EVENT_SET || request->type == COMMAND_EVENT_CREATE;
+    return change ? -1 : request->user;
 }
 
 static struct model_key *
 find_key(struct model *model, const struct op *op)
 {
     for (uint32_t i = 0; i < model->key_count; i++) {
-        if (model->keys[i].used && model->keys[i].user == op->request.user &&
+        if (model->keys[i].used && model->keys[i].owner == model_key_owner(&op->request) &&
             model->keys[i].key == op->key) {
             return &model->keys[i];
         }
@@ -1155,10 +1163,14 @@ model_execute(struct model *model, const struct scenario *scenario, const struct
         return;
     }
     execute_any(model, scenario, op, now_ms, options, ret_answer);
+    bool change = request->type == COMMAND_EVENT_SET || request->type == COMMAND_EVENT_CREATE;
+    if (op->key != 0 && change && ret_answer->status == STATUS_OK) {
+        answer_event(model, scenario, request->event, now_ms, ret_answer);
+    }
     if (op->key != 0 && ret_answer->status == STATUS_OK) {
         model->keys[op->key_slot] = (struct model_key){
             .used = true,
-            .user = request->user,
+            .owner = model_key_owner(request),
             .key = op->key,
             .op = (int16_t)op_index,
             .at_ms = op->sent_ms, /* at the earliest: it may be forgotten from then on */

@@ -68,7 +68,7 @@ struct model_token {
 
 struct model_key {
     bool used;
-    int8_t user;
+    int8_t owner; /* model_key_owner() */
     uint16_t key;
     int16_t op; /* whose request and answer it repeats */
     uint64_t at_ms;
@@ -122,6 +122,9 @@ void model_execute(struct model *model, const struct scenario *scenario, const s
 
 /* Makes room for this many holds and keys in all. */
 void model_reserve(struct model *model, uint32_t hold_count, uint32_t key_count, uint32_t token_count);
+
+/* Whose key a request has: its user's, or -1: the caller's, where it names no user. */
+int8_t model_key_owner(const struct request *request);
 
 /* Gives the units of an overdue hold back. */
 void model_sweep(struct model *model, uint32_t hold);

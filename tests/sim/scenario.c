@@ -545,10 +545,11 @@ copy_event(const struct event_view *view, struct answer *answer)
     for (uint32_t i = 0; i < view->settings->pool_count && i < SIM_POOLS; i++) {
         answer->pools[i] = view->pools[i];
     }
-    answer->event_status = view->settings->status;
-    answer->event_hold_seconds = view->settings->hold_seconds;
-    answer->event_limit = view->settings->units_per_user_max;
-    answer->event_active_max = view->settings->queue_active_max;
+    answer->event_status = (uint8_t)view->status;
+    answer->event_hold_seconds = view->hold_seconds;
+    answer->event_limit = view->units_per_user_max;
+    answer->event_active_max = view->queue_active_max;
+    answer->event_seed_shown = view->seed_shown;
 }
 
 void
@@ -753,8 +754,9 @@ scenario_print_answer(const struct scenario *scenario, const struct answer *answ
         printf(" %.*s", (int)answer->letter_count, answer->letters);
     }
     if (answer->kind == REPLY_EVENT) {
-        printf(" status=%u seconds=%u limit=%u", answer->event_status, answer->event_hold_seconds,
-               answer->event_limit);
+        printf(" status=%u seconds=%u limit=%u active_max=%u%s", answer->event_status,
+               answer->event_hold_seconds, answer->event_limit, answer->event_active_max,
+               answer->event_seed_shown ? " seed" : "");
         print_counts("all", 0, &answer->total);
         for (uint32_t i = 0; i < SIM_SECTIONS; i++) {
             print_counts("s", i, &answer->sections[i]);

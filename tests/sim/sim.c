@@ -768,6 +768,7 @@ play_seed(uint64_t seed, bool hashing, uint64_t *ret_hash)
     slots_begin(&run.slots, &run.scenario);
     memset(run.gaps, 0, sizeof run.gaps);
     run.clients = (struct clients){.key_next = 1};
+    random_seed(&run.clients.change_random, seed ^ 0x6368616e67655f5fu);
     run.hashing = hashing;
     run.hash = 0;
     run.failure = NULL;

@@ -148,13 +148,14 @@ static void
 limit_answered(struct slots *slots, const struct op *op)
 {
     int8_t event = op->request.event;
-    if (op->request.type == COMMAND_EVENT_SET && op->answer.status == STATUS_OK) {
+    if (op->request.type == COMMAND_EVENT_SET && op->answer.status == STATUS_OK && !op->answer.replayed) {
         limit_known(slots, event, op->request.active_max, op);
     } else if (op->request.type == COMMAND_EVENT_GET) {
         limit_known(slots, event, op->answer.event_active_max, op);
     } else {
         for (uint32_t i = 0; i < slots->limit_counts[event]; i++) {
-            if (slots->limits[event][i].from_step == op->sent_step) { /* refused: never in force */
+            if (slots->limits[event][i].from_step ==
+                op->sent_step) { /* refused, or a replay: never in force */
                 slots->limits[event][i] = slots->limits[event][--slots->limit_counts[event]];
             }
         }

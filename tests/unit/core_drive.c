@@ -21,7 +21,7 @@
 #define DONES_MAX    256   /* used-up admissions that a replay of one home may find */
 #define ANSWERS_MAX  65536 /* tags in flight: a ring */
 #define TEXTS        16
-#define WORDS_MAX    160
+#define WORDS_MAX    640
 
 struct message {
     struct message *next;
@@ -61,6 +61,7 @@ struct one_answer {
     uint32_t tag;
     bool came;
     bool has_hold;
+    bool has_event;
     struct uuid hold;
     uint32_t row_to; /* maps: where the next piece begins; 0: complete */
 };
@@ -177,13 +178,21 @@ put_counts(struct text *text, const struct name *name, const struct unit_counts 
     assert_int_equal(counts->capacity, counts->free + counts->held + counts->sold);
 }
 
+/* What a change of the event can alter besides its counts: shown where the change itself is answered. */
+static void
+put_changeable(struct text *text, const struct event_view *view)
+{
+    put(text, " hold=%" PRIu32 " limit=%" PRIu32 " active=%" PRIu32 "%s", view->hold_seconds,
+        view->units_per_user_max, view->queue_active_max, view->seed_shown ? "" : " unopened");
+}
+
 static void
 put_event(struct text *text, const struct event_view *view)
 {
     static const char *const states[] = {"open", "paused", "closed"};
     const struct event_settings *settings = view->settings;
     struct unit_counts sum = {0};
-    put(text, " %.*s %s", settings->id_size, settings->id, states[settings->status]);
+    put(text, " %.*s %s", settings->id_size, settings->id, states[view->status]);
     put_counts(text, NULL, &view->total);
     for (uint32_t i = 0; i < (uint32_t)settings->section_count + settings->pool_count; i++) {
         bool section = i < settings->section_count;
@@ -261,6 +270,8 @@ put_reply(struct drive *drive, struct text *text, const struct reply *reply)
         put_hold(drive, text, &reply->hold);
     } else if (reply->kind == REPLY_EVENT) {
         put_event(text, reply->event_view);
+        if (reply->command != COMMAND_EVENT_GET)
+            put_changeable(text, reply->event_view);
     } else if (reply->kind == REPLY_MAP) {
         put_map(text, reply->map);
     } else if (reply->kind == REPLY_HOLDS) {
@@ -331,6 +342,7 @@ host_reply(void *context, uint64_t tag, const struct reply *reply, uint64_t sequ
         one->has_hold = true;
         one->hold = reply->hold.id;
     }
+    one->has_event = reply->kind == REPLY_EVENT;
     if (reply->kind == REPLY_TOKEN) {
         one->has_hold = true;
         one->hold = reply->token.id;
@@ -891,6 +903,10 @@ make_create(struct drive *drive, struct words *words, struct command *c)
             field = event_draft_queue(draft, 1, 3600, 3600, true, &expected);
         } else if (word_is(word, "OPENS")) { /* in so many ms */
             field = event_draft_opens_at(draft, (int64_t)drive->now_ms + next_number(words), &expected);
+        } else if (word_is(word, "OPENS_AT")) {
+            field = event_draft_opens_at(draft, next_number(words), &expected);
+        } else if (word_is(word, "BY")) {
+            c->caller = next_word(words);
         } else {
             assert_true(word_is(word, "KEY"));
             c->key = next_word(words);
@@ -1123,7 +1139,7 @@ give_name(struct drive *drive, const char *name, size_t size, const struct uuid 
     drive->names[at].id = *id;
 }
 
-/* CREATE and SET answer without the event, as the protocols ask for it afterwards. */
+/* CREATE and SET without a key answer without the event, as HTTP asks for it afterwards. */
 static void
 put_changed_event(struct drive *drive, const char *line, char *text)
 {
@@ -1154,7 +1170,8 @@ ask(struct drive *drive, const char *format, ...)
     const struct one_answer *one = ask_line(drive, equals == NULL ? line : equals + 3, text, TEXT_SIZE);
     if (equals != NULL && one->has_hold)
         give_name(drive, line, (size_t)(equals - line), &one->hold);
-    put_changed_event(drive, line, text);
+    if (!one->has_event)
+        put_changed_event(drive, line, text);
     if (drive->checks) {
         drive_check(drive);
         if (memcmp(text, "OK", 2) != 0 && drive_figures(drive).expired == expired_before)

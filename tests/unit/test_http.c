@@ -428,8 +428,10 @@ answers_of_events(void **state)
 {
     (void)state; /* none */
     static struct event_view view;
-    view.settings = hold_reply().hold.event;
+    event_view_fill(&view, hold_reply().hold.event, NOW);
     view.total = (struct unit_counts){61, 60, 1, 0};
+    view.sections[0] = (struct unit_counts){6, 6, 0, 0};
+    view.pools[0] = (struct unit_counts){50, 50, 0, 0};
     view.sections[1] = (struct unit_counts){5, 4, 1, 0};
     struct reply reply = {.kind = REPLY_EVENT, .event_view = &view, .created = true};
     struct reply_context context = context_of(REQUEST_COMMAND);
@@ -440,11 +442,11 @@ answers_of_events(void **state)
     "\"opens_at\":\"1970-01-01T00:00:01.000Z\",\"opens_in_ms\":0,"                                         \
     "\"sections\":[{\"name\":\"A\",\"rows\":2,\"seats_per_"                                                \
     "row\":3,"                                                                                             \
-    "\"counts\":{\"capacity\":0,\"free\":0,\"held\":0,\"sold\":0}},{\"name\":\"BOX\",\"rows\":[{\"name\":" \
+    "\"counts\":{\"capacity\":6,\"free\":6,\"held\":0,\"sold\":0}},{\"name\":\"BOX\",\"rows\":[{\"name\":" \
     "\"L1\","                                                                                              \
     "\"seats\":2},{\"name\":\"L2\",\"seats\":3}],\"counts\":{\"capacity\":5,\"free\":4,\"held\":1,"        \
     "\"sold\":0}}],"                                                                                       \
-    "\"pools\":[{\"name\":\"ga\",\"capacity\":50,\"counts\":{\"capacity\":0,\"free\":0,\"held\":0,"        \
+    "\"pools\":[{\"name\":\"ga\",\"capacity\":50,\"counts\":{\"capacity\":50,\"free\":50,\"held\":0,"      \
     "\"sold\":0}}],"                                                                                       \
     "\"counts\":{\"capacity\":61,\"free\":60,\"held\":1,\"sold\":0}}"
     char expected[2048];

@@ -289,7 +289,7 @@ users_with_a_token(void **state)
 #define COMMITMENT "66687aadf862bd776c8fc18b8e9f8e20089714856ee233b3902a591d0d5f2925"
 #define ZEROS      "0000000000000000000000000000000000000000000000000000000000000000"
 #define JSON_POOL                                                                                          \
-    "\"sections\":[],\"pools\":[{\"name\":\"p\",\"capacity\":5,\"counts\":{\"capacity\":0,\"free\":0,"     \
+    "\"sections\":[],\"pools\":[{\"name\":\"p\",\"capacity\":5,\"counts\":{\"capacity\":5,\"free\":0,"     \
     "\"held\":0,\"sold\":0}}],\"counts\":{\"capacity\":0,\"free\":0,\"held\":0,\"sold\":0}}"
 #define JSON_HEAD                                                                                          \
     "{\"id\":\"ev\",\"status\":\"open\",\"hold_seconds\":300,\"hold_seconds_max\":900,"                    \
@@ -302,25 +302,26 @@ events_with_a_queue(void **state)
     (void)state; /* none */
     static struct event_view view;
     struct reply reply = {.kind = REPLY_EVENT, .event_view = &view};
-    view.settings = queue_event("");
+    event_view_fill(&view, queue_event(""), NOW);
     assert_answer(0, COMMAND_EVENT_GET, &reply, JSON_HEAD JSON_QUEUE "false}," JSON_POOL);
-    view.settings = queue_event(" LOTTERY");
+    event_view_fill(&view, queue_event(" LOTTERY"), NOW);
     assert_answer(0, COMMAND_EVENT_GET, &reply,
                   JSON_HEAD JSON_QUEUE "true},\"lottery_commitment\":\"" COMMITMENT
                                        "\",\"lottery_seed\":\"" ZEROS "\"," JSON_POOL);
     /* the seed is told from the opening on, not a millisecond before */
-    view.settings = queue_event(" LOTTERY OPENS 784111777000");
+    event_view_fill(&view, queue_event(" LOTTERY OPENS 784111777000"), NOW);
     assert_answer(0, COMMAND_EVENT_GET, &reply,
                   JSON_HEAD "\"opens_at\":\"1994-11-06T08:49:37.000Z\",\"opens_in_ms\":0," JSON_QUEUE
                             "true},\"lottery_commitment\":\"" COMMITMENT "\",\"lottery_seed\":\"" ZEROS
                             "\"," JSON_POOL);
-    view.settings = queue_event(" LOTTERY OPENS 784111777001");
+    event_view_fill(&view, queue_event(" LOTTERY OPENS 784111777001"), NOW);
     assert_answer(0, COMMAND_EVENT_GET, &reply,
                   JSON_HEAD "\"opens_at\":\"1994-11-06T08:49:37.001Z\",\"opens_in_ms\":1," JSON_QUEUE
                             "true},\"lottery_commitment\":\"" COMMITMENT "\"," JSON_POOL);
     struct reply_context context = {.resp_version = 3, .command = COMMAND_EVENT_GET};
     struct drive_text text = {0};
     struct output output = drive_output(&text);
+    event_view_fill(&view, view.settings, NOW + 1);
     resp_encode(&output, &context, &reply, NOW + 1);
     drive_output_end(&output);
     assert_true(strncmp(text.data, "%13\r\n", 5) == 0);
@@ -329,6 +330,46 @@ events_with_a_queue(void **state)
                            "100\r\n$13\r\ngrace_seconds\r\n:60\r\n$7\r\nlottery\r\n:1\r\n"));
     assert_non_null(strstr(text.data, "$18\r\nlottery_commitment\r\n$64\r\n" COMMITMENT
                                       "\r\n$12\r\nlottery_seed\r\n$64\r\n" ZEROS "\r\n"));
+    drive_free(&text);
+}
+
+/* An answer of before shows the event of before, whatever became of it: only what runs down is counted
+ * anew. */
+static void
+events_as_they_were(void **state)
+{
+    (void)state; /* none */
+    static struct event_view view;
+    struct reply reply = {.kind = REPLY_EVENT, .event_view = &view};
+    event_view_fill(&view, queue_event(" LOTTERY OPENS 784111777000"), NOW - 1);
+    view.status = EVENT_PAUSED;
+    view.hold_seconds = 7;
+    view.units_per_user_max = 4;
+    view.queue_active_max = 9;
+    view.pools[0] = (struct unit_counts){3, 1, 1, 1};
+    view.total = view.pools[0];
+    assert_answer(0, COMMAND_EVENT_SET, &reply,
+                  "{\"id\":\"ev\",\"status\":\"paused\",\"hold_seconds\":7,\"hold_seconds_max\":900,"
+                  "\"units_per_user_max\":4,\"opens_at\":\"1994-11-06T08:49:37.000Z\",\"opens_in_ms\":0,"
+                  "\"queue\":{\"active_max\":9,\"active_seconds\":100,\"grace_seconds\":60,\"lottery\":"
+                  "true},\"lottery_commitment\":\"" COMMITMENT "\",\"sections\":[],\"pools\":[{\"name\":"
+                  "\"p\",\"capacity\":3,\"counts\":{\"capacity\":3,\"free\":1,\"held\":1,\"sold\":1}}],"
+                  "\"counts\":{\"capacity\":3,\"free\":1,\"held\":1,\"sold\":1}}");
+    assert_answer(2, COMMAND_EVENT_SET, &reply, "+OK\r\n"); /* a key is of both protocols */
+    struct reply_context context = {.resp_version = 3, .command = COMMAND_EVENT_GET};
+    struct drive_text text = {0};
+    struct output output = drive_output(&text);
+    resp_encode(&output, &context, &reply, NOW);
+    drive_output_end(&output);
+    static const char *const shown[] = {"%12\r\n",
+                                        "$6\r\npaused\r\n",
+                                        "$12\r\nhold_seconds\r\n:7\r\n",
+                                        "$18\r\nunits_per_user_max\r\n:4\r\n",
+                                        "$10\r\nactive_max\r\n:9\r\n",
+                                        "$8\r\ncapacity\r\n:3\r\n$6\r\ncounts\r\n"};
+    for (size_t i = 0; i < sizeof shown / sizeof shown[0]; i++)
+        assert_non_null(strstr(text.data, shown[i]));
+    assert_null(strstr(text.data, "lottery_seed"));
     drive_free(&text);
 }
 
@@ -345,6 +386,7 @@ main(void)
         cmocka_unit_test(ended_tokens),
         cmocka_unit_test(users_with_a_token),
         cmocka_unit_test(events_with_a_queue),
+        cmocka_unit_test(events_as_they_were),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

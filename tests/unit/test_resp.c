@@ -326,7 +326,7 @@ answers_of_events(void **state)
 {
     (void)state; /* none */
     static struct event_view view;
-    view.settings = inline_request("EVENT CREATE e POOL ga 50 OPENS 5\n")->command.settings;
+    event_view_fill(&view, inline_request("EVENT CREATE e POOL ga 50 OPENS 5\n")->command.settings, 1000);
     view.total = (struct unit_counts){50, 48, 1, 1};
     view.pools[0] = view.total;
     struct reply reply = {.kind = REPLY_EVENT, .event_view = &view};
