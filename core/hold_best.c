@@ -87,14 +87,29 @@ look_without_own(const struct operation *op, uint32_t section, struct section_lo
     }
 }
 
+/* Two that hindered each other must not come again in the same step, for mailboxes keep their order, and
+ * they would hinder each other for ever: after the n-th time each looks a number of times of its own, below
+ * 2^n, before it asks (binary exponential backoff, as on a shared cable: Metcalfe and Boggs, "Ethernet",
+ * 1976). The first one to ask makes the other one's look wait. */
+static uint8_t
+looks_before_again(const struct shard *shard, const struct operation *op)
+{
+    uint32_t times = op->best_tries < 7 ? op->best_tries : 7u;
+    uint32_t own = (op->serial * SHARDS_MAX + shard->settings.shard_index) * 0x9e3779b1u;
+    own = (own ^ op->best_tries) * 0x85ebca6bu;
+    return (uint8_t)(1 + (own >> 24 & ((1u << times) - 1)));
+}
+
 static void
 best_choose(struct shard *shard, struct operation *op)
 {
     struct event *event = event_at(shard, op->event);
-    op->best_wait = false;
-    if (op->best_again) {
-        op->best_again = false;
-        place_begin(shard, op);
+    op->best_wait = op->best_again > 1;
+    if (op->best_again > 0) {
+        if (--op->best_again > 0)
+            place_best(shard, op);
+        else
+            place_begin(shard, op);
         return;
     }
     op->orphans = op->look.block == UINT32_MAX;
@@ -118,10 +133,16 @@ best_choose(struct shard *shard, struct operation *op)
             /* Others are being decided; what they leave may be side by side. Nobody waits for them with
              * units in hand, or two would wait for each other: what is granted goes back, and all is asked
              * anew. */
-            op->best_again = op->granted != 0;
-            if (op->best_again)
+            if (op->granted != 0) {
+                if (op->best_tries >= BEST_TRIES_MAX) {
+                    op->refusal.status = STATUS_BUSY;
+                    place_refuse(shard, op);
+                    return;
+                }
                 settle_granted(shard, op, SETTLE_ABORT);
-            op->granted = 0;
+                op->granted = 0;
+                op->best_again = looks_before_again(shard, op);
+            }
             op->best_wait = true;
             place_best(shard, op);
             return;

@@ -130,8 +130,10 @@ ask_again(struct shard *shard, struct operation *op, uint8_t unsettled)
     op->seat_count = op->seats_asked;
     op->stage = STAGE_AGAIN;
     if ((unsettled & HOLD_RETURNING) != 0) {
+        /* Behind the hold's own entry, even where its record is on disk and only room for its return is
+         * wanting. */
         op->sequence = shard->sequence;
-        operation_when_durable(shard, op);
+        pending_push(shard, op->sequence, operation_slot(shard, op), PENDING_OPERATION);
     }
     return true;
 }

@@ -37,7 +37,8 @@ operation_take(struct shard *shard, const struct origin *origin, enum command_ty
     op->awaited = 0;
     op->refusal.status = STATUS_OK;
     op->telling = false;
-    op->replayed = op->best_wait = op->best_again = false;
+    op->replayed = op->best_wait = false;
+    op->best_again = 0;
     op->tells_queue = op->done = false;
     op->promised = 1;
     shard->promised++;

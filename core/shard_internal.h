@@ -331,8 +331,8 @@ struct operation {
     uint8_t pool_count;
     uint8_t best_count;
     uint8_t best_section;
-    bool best_wait;  /* best: looks wait for seats that are being decided */
-    bool best_again; /* best: then everything is asked anew */
+    bool best_wait;     /* best: looks wait for seats that are being decided */
+    uint8_t best_again; /* best: after so many looks everything is asked anew; 0: that is not to be */
     uint16_t best_tries;
     uint8_t key_used;
     uint16_t route;   /* route16 of the user, who owns the key too */

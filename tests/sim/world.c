@@ -985,8 +985,7 @@ world_crash(struct world *world, uint32_t shard_count)
     stop(world);
     sim_disk_crash(world->disk, power ? CRASH_POWER : CRASH_KILL);
     close_journals(world);
-    world->died = false;
-    world->scarcity = SCARCE_NOT;
+    world->died = false; /* what was scarce stays noted: who was refused for it may have been answered before */
     world->counts.crashes++;
     world->counts.in_flight += world->in_flight > 0;
     if (world->trace) {
