@@ -69,6 +69,7 @@ create_record(struct shard *shard, struct operation *op)
 {
     struct event *event = event_at(shard, op->event);
     op->sequence = record_event(shard, event->settings, op);
+    record_promise(shard, op, 0);
     op->stage = STAGE_EVENT_APPLY;
     op->event_apply = EVENT_SHOW;
     operation_when_durable(shard, op);
@@ -115,13 +116,14 @@ command_event_create(struct shard *shard, const struct origin *origin, const str
     }
     uint32_t number = event_number_free(shard);
     if (shard->scarcity != SCARCE_NOT || !room_everywhere(shard) ||
-        !record_room(shard, settings->size + 256) || number == SLAB_NONE ||
+        !record_room(shard, RECORD_AROUND + settings->size) || number == SLAB_NONE ||
         event_keep(shard, number, settings) != STATUS_OK) {
         reply_status(shard, origin, c->type, STATUS_BUSY);
         return;
     }
     struct operation *op = operation_take(shard, origin, c->type);
     operation_meta(op, c);
+    record_promise(shard, op, RECORD_AROUND + settings->size); /* made when all shards have answered */
     op->stage = STAGE_EVENT_OFFER;
     op->event = number;
     event_at(shard, number)->busy = true;

@@ -86,8 +86,7 @@ keeper_begin(struct shard *shard, const struct origin *origin, const struct comm
         return NULL;
     op->event_id_size = (uint8_t)event.size;
     bytes_copy(op->event_id, event);
-    shard->promised += RECORD_EVENT_PROMISES - op->promised;
-    op->promised = RECORD_EVENT_PROMISES;
+    record_promise(shard, op, RECORD_AROUND + REPLY_EVENT_PACKED_MAX);
     return op;
 }
 

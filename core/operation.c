@@ -64,7 +64,7 @@ operation_free(struct shard *shard, struct operation *op)
     assert(op->stage != STAGE_FREE);
     assert(op->waiting_first == SLAB_NONE);
     assert(!op->user_busy);
-    shard->promised -= op->promised;
+    record_promise(shard, op, 0);
     if (op->gather != SLAB_NONE) {
         slab_give(&shard->gathers, op->gather);
         shard->wake = true; /* somebody may wait for it */
@@ -327,8 +327,7 @@ void
 operation_decided(struct shard *shard, struct operation *op, const struct reply *reply)
 {
     op->stage = STAGE_DECIDED;
-    shard->promised -= op->promised;
-    op->promised = 0;
+    record_promise(shard, op, 0);
     if (op->key_used && !PLANTED(PLANT_KEY_FORGOTTEN))
         key_remember(shard, &op->key, &op->fingerprint, op->route, shard->now_ms, reply);
     operation_user_free(shard, op);

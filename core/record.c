@@ -18,9 +18,12 @@ static_assert(sizeof(struct record_header) + sizeof(struct record_key_hashes) + 
                   RECORD_SIZE_MAX,
               "a kept key fits");
 static_assert(sizeof(struct record_header) + sizeof(struct record_key_hashes) + sizeof(struct record_key) +
-                      REPLY_EVENT_PACKED_MAX + 8 <=
-                  RECORD_EVENT_PROMISES * RECORD_SIZE_MAX,
-              "a kept key whose answer is an event fits what is promised for it");
+                      8 <=
+                  RECORD_AROUND,
+              "a kept key fits around an answer of any size");
+static_assert(sizeof(struct record_header) + sizeof(struct record_cause) + REQUEST_ID_SIZE_MAX + 8 <=
+                  RECORD_AROUND,
+              "an event's cause fits around its settings");
 static_assert(sizeof(struct record_header) + sizeof(struct record_key_hashes) + sizeof(struct record_hold) +
                       EVENT_ID_SIZE_MAX + USER_ID_SIZE_MAX + REQUEST_ID_SIZE_MAX + PAYMENT_REF_SIZE_MAX +
                       HOLD_SEATS_MAX * sizeof(struct record_seat) +
@@ -34,6 +37,16 @@ record_room(const struct shard *shard, size_t size)
 {
     uint64_t promised = (uint64_t)shard->promised * RECORD_SIZE_MAX;
     return shard->batch_size + promised + size <= shard->settings.batch_bytes_max;
+}
+
+void
+record_promise(struct shard *shard, struct operation *op, size_t size)
+{
+    static_assert(EVENT_SETTINGS_SIZE_MAX / RECORD_SIZE_MAX < UINT16_MAX,
+                  "no record is longer than can be promised");
+    shard->promised -= op->promised;
+    op->promised = (uint16_t)((size + RECORD_SIZE_MAX - 1) / RECORD_SIZE_MAX);
+    shard->promised += op->promised;
 }
 
 /* Writes into the batch that fills; `at` is where the next part goes. */

@@ -341,7 +341,7 @@ struct operation {
     uint32_t awaited; /* answers of other shards */
     uint16_t packed_size;
     bool durable;     /* its record is on disk */
-    uint8_t promised; /* so much room for its record is counted in shard->promised */
+    uint16_t promised; /* so much room for its record is counted in shard->promised */
     bool created;     /* a kept key's: what the answer said */
     bool tells_queue; /* the event's queue learns of it once it is durable */
     bool done;        /* confirm: it uses up the user's admission: */
@@ -886,8 +886,11 @@ void event_change_apply(struct shard *shard, const struct message_event_apply *m
 
 /* -- record.c: appending; decoding is in core/record.h -- */
 bool record_room(const struct shard *shard, size_t size);
-/* Of the record that keeps an event as an answer: in RECORD_SIZE_MAX, of which an operation has one. */
-#define RECORD_EVENT_PROMISES 2
+/* What a record takes besides settings or an answer, at most. */
+#define RECORD_AROUND 256
+/* Keeps room for so long a record of the operation, in place of what was kept for it; 0: it is made. Whoever
+ * asks for more than an operation has at first has asked record_room(). */
+void record_promise(struct shard *shard, struct operation *op, size_t size);
 /* Records of a hold: what the operation did, with its key. Returns the sequence. */
 uint64_t record_hold(struct shard *shard, uint32_t hold, const struct operation *op);
 uint64_t record_expired(struct shard *shard, uint32_t hold);

@@ -61,6 +61,8 @@ void drive_sweep(struct drive *drive);
 /* Finishes what is under way: messages, batches, writes. */
 void drive_run(struct drive *drive);
 
+/* Writes what has been recorded, so that it is durable; delivers nothing. */
+void drive_write(struct drive *drive);
 /* While off, batches are not written: nothing becomes durable. */
 void drive_disk(struct drive *drive, bool on);
 /* Messages that a mailbox takes before it is full; UINT32_MAX: no bound. Full mailboxes are emptied by

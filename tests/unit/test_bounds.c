@@ -446,6 +446,91 @@ test_holds_of_one_user(void **state)
     drive_close(drive);
 }
 
+/* A hold has expired on disk, but its units have not gone back, since more tokens than are told at once
+ * stand before it. Its user asks for one of them: that waits for the return. */
+static void
+test_a_return_behind_tokens(void **state)
+{
+    (void)state;
+    enum { PEOPLE = 1500 };
+    struct shard_settings settings = drive_settings();
+    settings.operations_max = 2 * PEOPLE;
+    settings.tokens_max = 2 * PEOPLE;
+    settings.users_max = 2 * PEOPLE;
+    struct drive *drive = drive_open(1, &settings);
+    drive_checks(drive, false);
+    (void)ask(drive, "CREATE q POOL p 5000 QUEUE 1 100 100");
+    (void)ask(drive, "CREATE e SECTION A 1 10");
+    for (uint32_t i = 0; i < PEOPLE; i++)
+        assert_true(is_ok(ask(drive, "JOIN q v%u", i)));
+    assert_true(is_ok(ask(drive, "HOLD e u SEAT A/1/1 TTL 1")));
+    (void)submit(drive, 0, "SET q queue.active_max 2000");
+    drive_write(drive);
+    for (uint32_t i = 0; i < 10; i++)
+        (void)shard_expire(drive_shard(drive, 0)); /* lets in */
+    drive_pass(drive, 2000);
+    (void)shard_expire(drive_shard(drive, 0)); /* ends the hold */
+    drive_write(drive);
+    uint32_t again = submit(drive, 0, "HOLD e u SEAT A/1/1");
+    assert_null(answer(drive, again));
+    while (shard_backlogged(drive_shard(drive, 0)))
+        (void)shard_expire(drive_shard(drive, 0));
+    drive_sweep(drive);
+    assert_true(is_ok(answer(drive, again)));
+    drive_check(drive);
+    drive_close(drive);
+}
+
+/* Two holds, each of one end of a row and of any two seats beside each other, hinder each other: one of
+ * them gets the row, whatever the order in which messages come. */
+static void
+test_best_in_step(void **state)
+{
+    (void)state;
+    struct drive *drive = drive_open(2, NULL);
+    for (uint32_t i = 0; i < 16; i++) {
+        (void)ask(drive, "CREATE e%u SECTION A 1 3", i);
+        uint32_t left = submit(drive, i % 2, "HOLD e%u u%u SEAT A/1/1 BEST A 2", i, 2 * i);
+        uint32_t right = submit(drive, i % 2, "HOLD e%u u%u SEAT A/1/3 BEST A 2", i, 2 * i + 1);
+        drive_run(drive);
+        assert_int_equal(is_ok(answer(drive, left)) + is_ok(answer(drive, right)), 1);
+        char event[40];
+        (void)snprintf(event, sizeof event, "OK e%u open 3=0+3+0 A 3=0+3+0", i);
+        expect(drive, event, "GET e%u", i);
+    }
+    drive_close(drive);
+}
+
+/* An event's record is made when all shards have room for the event; what others record meanwhile leaves it
+ * its own. */
+static void
+test_room_for_a_long_event(void **state)
+{
+    (void)state;
+    for (uint32_t owner = 0; owner < 8; owner++) {
+        struct shard_settings settings = drive_settings();
+        settings.batch_bytes_max = 16384;
+        struct drive *drive = drive_open(2, &settings);
+        char text[8000];
+        int size = snprintf(text, sizeof text, "CREATE e%u", owner);
+        for (uint32_t i = 0; i < 63; i++)
+            size += snprintf(text + size, sizeof text - (size_t)size, " POOL %u 1 SECTION %u 1 1", i, i);
+        for (uint32_t i = 1; i < 400; i++)
+            size += snprintf(text + size, sizeof text - (size_t)size, " ROW A r%u %u", i, 1 + i % 2);
+        drive_checks(drive, false);
+        (void)ask(drive, "CREATE stock POOL p 100000");
+        drive_disk(drive, false);
+        uint32_t made = submit(drive, owner % 2, "%s", text);
+        for (uint32_t i = 0; i < 400; i++)
+            (void)submit(drive, owner % 2, "HOLD stock u%u POOL p 1", i);
+        drive_disk(drive, true);
+        drive_run(drive);
+        assert_non_null(answer(drive, made));
+        drive_check(drive);
+        drive_close(drive);
+    }
+}
+
 int
 main(void)
 {
@@ -462,6 +547,9 @@ main(void)
         cmocka_unit_test(test_batch_bytes_max),
         cmocka_unit_test(test_full_mailboxes),
         cmocka_unit_test(test_closed_mailboxes),
+        cmocka_unit_test(test_a_return_behind_tokens),
+        cmocka_unit_test(test_best_in_step),
+        cmocka_unit_test(test_room_for_a_long_event),
         cmocka_unit_test(test_expire_batch),
         cmocka_unit_test(test_sweep_without_a_disk),
         DRIVE_PLAN(test_ended_ms, 1),
