@@ -38,6 +38,7 @@ enum token_flag {
     TOKEN_SLOT = 1 << 0,     /* it has one of the event's active_max slots */
     TOKEN_ADMITTED = 1 << 1, /* the home has acknowledged: shown as active */
     TOKEN_TIMED = 1 << 2,    /* in the wheel */
+    TOKEN_NEW = 1 << 4,      /* made since the snapshot began that is still to come to its slot: not told */
 };
 
 /* A waiting token's key: this bit and the ticket of its arrival; or without the bit, a place in a draw. */
@@ -234,8 +235,8 @@ void queues_check(const struct shard *shard);
 /* -- queue_record.c -- */
 uint64_t record_token(struct shard *shard, enum record_type type, uint32_t token,
                       const struct command *command);
-/* Snapshot: the next token at or after *slot. */
-bool token_kept_next(const struct shard *shard, uint32_t *slot, struct record_token *ret_body,
+/* Snapshot: the next token at or after *slot that was there when it began. */
+bool token_kept_next(struct shard *shard, uint32_t *slot, struct record_token *ret_body,
                      struct bytes *ret_event, struct bytes *ret_user);
 /* Recovery: tokens come with their records, and are put where they belong at the end, with a fresh grace
  * period. */

@@ -21,6 +21,11 @@
  * before this shard's barrier, and wait for it before SEATS.
  *     - A hold that comes into a slot whose turn has passed has its record behind the position.
  *     - An event whose record is before the position is shown when TELL ends (it is done when durable).
+ *
+ * A token that is made while its slot's turn is still to come has its record behind the position, too, and
+ * is not told (TOKEN_NEW). It may stand where another one stood that came, went and was forgotten since the
+ * beginning; replay makes that one, too, and with both of them there would be more places than ever stood
+ * at a time: where all others are taken, a start that does not fit (core.tokens_max).
  */
 #include "core/record.h"
 #include "core/shard_internal.h"

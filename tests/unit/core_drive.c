@@ -662,7 +662,9 @@ drive_restart(struct drive *drive, uint32_t shard_count)
     replay_all(drive, &replay, old_count, REPLAY_EVENTS);
     for (; replay.home < shard_count; replay.home++) {
         replay.hold_marks = calloc(shard_hold_slots(drive->shards[replay.home]), sizeof(uint64_t));
+        replay.token_marks = calloc(shard_token_slots(drive->shards[replay.home]), sizeof(uint64_t));
         assert_non_null(replay.hold_marks);
+        assert_non_null(replay.token_marks);
         memset(replay.key_marks, 0, sizeof replay.key_marks);
         replay.dones = dones[replay.home];
         replay.done_count = 0;
@@ -670,6 +672,7 @@ drive_restart(struct drive *drive, uint32_t shard_count)
         done_counts[replay.home] = replay.done_count;
         assert_true(replay.done_count <= DONES_MAX);
         free(replay.hold_marks);
+        free(replay.token_marks);
     }
     for (uint32_t i = 0; i < shard_count; i++)
         assert_int_equal(replay_settle(drive->shards, shard_count, i, dones[i], done_counts[i]), REPLAY_OK);

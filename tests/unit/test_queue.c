@@ -419,6 +419,42 @@ test_more_places_than_are_remembered(struct drive *drive)
     expect(drive, "OK new waiting 2", "t = JOIN e one-more");
 }
 
+/* The table is full of places that stand, but for one. While a snapshot is told somebody comes and goes
+ * there, and is forgotten for the next one: the start must not want room for both. */
+static void
+test_a_full_table_in_a_snapshot(struct drive *drive)
+{
+    create(drive);
+    uint32_t standing = drive_settings().tokens_max - 1;
+    drive_checks(drive, false);
+    (void)ask(drive, "t1 = JOIN e u1");
+    (void)ask(drive, "t2 = JOIN e u2");
+    for (uint32_t i = 3; i <= standing; i++)
+        (void)ask(drive, "JOIN e u%u", i);
+    drive_checks(drive, true);
+    drive_snapshot_begin(drive);
+    expect(drive, "OK left", "LEAVE t2"); /* from before the beginning: never told, where it is forgotten */
+    (void)ask(drive, "a = JOIN e came-and-went");
+    expect(drive, "OK left", "LEAVE a");
+    (void)ask(drive, "b = JOIN e came-and-stayed");
+    (void)ask(drive, "c = JOIN e stayed-too");
+    expect(drive, "BUSY", "JOIN e one-too-many");
+    while (!drive_snapshot_step(drive, 1000))
+        drive_run(drive);
+    for (uint32_t round = 0; round < 2; round++) {
+        drive_restart(drive, drive_shard_count(drive));
+        drive_sweep(drive);
+        expect(drive, "OK active in=100000", "QGET t1");
+        assert_string_not_equal(ask(drive, "QGET b"), "NOTOKEN");
+        assert_string_not_equal(ask(drive, "QGET c"), "NOTOKEN");
+        expect(drive, "NOTOKEN", "QGET a");
+        expect(drive, "BUSY", "JOIN e one-too-many");
+        drive_snapshot_begin(drive); /* who was new in the one before is told in this one */
+        while (!drive_snapshot_step(drive, 1000))
+            drive_run(drive);
+    }
+}
+
 /* The confirm is on disk, but the queue's owner has not heard of it: the place has ended all the same. */
 static void
 test_done_is_known_after_a_crash(struct drive *drive)
@@ -670,6 +706,8 @@ main(void)
         DRIVE_PLAN(test_restart_again_and_again, 3),
         DRIVE_PLAN(test_more_places_than_are_remembered, 1),
         DRIVE_PLAN(test_more_places_than_are_remembered, 3),
+        DRIVE_PLAN(test_a_full_table_in_a_snapshot, 1),
+        DRIVE_PLAN(test_a_full_table_in_a_snapshot, 3),
         DRIVE_PLAN(test_the_second_join_waits_for_the_disk, 1),
         DRIVE_PLAN(test_the_second_join_waits_for_the_disk, 3),
         DRIVE_PLAN(test_done_is_known_after_a_crash, 1),
