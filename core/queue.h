@@ -17,7 +17,9 @@
  *        └───────────────────────────────────▶ left, expired
  *
  * `done` comes from the home: the confirm that leaves the user no other live hold uses the admission up in
- * the same step, and its record says so: recovery knows, also where the owner had not heard of it.
+ * the same step, and its record says so: recovery knows, also where the owner had not heard of it, or had
+ * not recorded it yet. The confirm was answered, so such a token is done from the start on, for whoever
+ * looks, whenever the home tells it again and however late it is by then (TOKEN_USED).
  */
 #ifndef HOLDFAST_QUEUE_H
 #define HOLDFAST_QUEUE_H
@@ -38,6 +40,7 @@ enum token_flag {
     TOKEN_SLOT = 1 << 0,     /* it has one of the event's active_max slots */
     TOKEN_ADMITTED = 1 << 1, /* the home has acknowledged: shown as active */
     TOKEN_TIMED = 1 << 2,    /* in the wheel */
+    TOKEN_USED = 1 << 3,     /* after a start: its home's records say that a confirm has used it up */
     TOKEN_NEW = 1 << 4,      /* made since the snapshot began that is still to come to its slot: not told */
 };
 
@@ -181,7 +184,7 @@ void token_forget(struct shard *shard, uint32_t token);
 bool token_end_room(const struct shard *shard);
 /* There is room: token_end_room() said so. c: who asked for it, for the record; NULL: nobody. */
 void token_end(struct shard *shard, uint32_t token, enum token_state state, const struct command *c);
-/* What is over its deadline ends when it is touched. */
+/* What is over its deadline, or was used up before a start, ends when it is touched. */
 void token_end_overdue(struct shard *shard, uint32_t token);
 
 /* -- token_watch.c -- */

@@ -409,11 +409,11 @@ journal_of(const struct drive *drive, uint32_t shard)
     return (struct journal *)&drive->journals[drive->journal_count - drive->shard_count + shard];
 }
 
-static bool
-write_batches(struct drive *drive)
+bool
+drive_write(struct drive *drive)
 {
     bool moved = false;
-    for (uint32_t i = 0; i < drive->shard_count && drive->disk; i++) {
+    for (uint32_t i = 0; i < drive->shard_count; i++) {
         struct shard_batch batch = shard_batch(drive->shards[i]);
         if (batch.size == 0)
             continue;
@@ -442,7 +442,7 @@ drive_run(struct drive *drive)
     uint32_t rounds = 0;
     do {
         moved = deliver(drive);
-        moved |= write_batches(drive);
+        moved |= drive->disk && drive_write(drive);
         for (uint32_t i = 0; i < drive->shard_count; i++) {
             if (drive->messages_max != UINT32_MAX && shard_backlogged(drive->shards[i])) {
                 (void)shard_expire(drive->shards[i]);

@@ -475,6 +475,37 @@ test_done_is_known_after_a_crash(struct drive *drive)
     assert_true((strncmp(hold, "OK confirmed", 12) == 0) == (strcmp(state, "OK done") == 0));
 }
 
+/* The confirms were answered, so their places are done, though the queue's owner had not recorded it when
+ * the power went: for whoever looks before the homes have told it again, and however late that is. */
+static void
+test_done_once_answered_is_done_after_a_crash(struct drive *drive)
+{
+    create(drive);
+    expect(drive, "OK new active in=100000", "t1 = JOIN e u1");
+    expect(drive, "OK new active in=100000", "t2 = JOIN e u2");
+    expect(drive, "OK new held A/1/1:1 in=300000", "a = HOLD e u1 SEAT A/1/1");
+    expect(drive, "OK new held A/1/2:1 in=300000", "b = HOLD e u2 SEAT A/1/2");
+    drive_disk(drive, false);
+    uint32_t first = submit(drive, 0, "CONFIRM a u1");
+    uint32_t second = submit(drive, 0, "CONFIRM b u2");
+    drive_run(drive);
+    assert_null(answer(drive, first));
+    assert_true(drive_write(drive)); /* the confirms, and nothing that comes of them */
+    drive_run(drive);
+    assert_string_equal(answer(drive, first), "OK confirmed A/1/1:2 in=300000");
+    assert_string_equal(answer(drive, second), "OK confirmed A/1/2:2 in=300000");
+    drive_restart(drive, drive_shard_count(drive));
+    drive_disk(drive, true);
+    expect(drive, "OK done", "QGET t1");
+    drive_pass(drive, 100000);
+    drive_sweep(drive); /* t2 is over its deadline, and nobody has looked at it */
+    expect(drive, "OK done", "QGET t2");
+    expect(drive, "OK done", "QGET t1");
+    expect(drive, "NOTADMITTED", "HOLD e u2 SEAT A/1/3");
+    expect(drive, "OK new active in=100000", "n1 = JOIN e u1");
+    expect(drive, "OK new active in=100000", "n2 = JOIN e u2");
+}
+
 /* Joined twice at once: the second answer tells of a place that must outlive a crash, too. */
 static void
 test_the_second_join_waits_for_the_disk(struct drive *drive)
@@ -712,6 +743,8 @@ main(void)
         DRIVE_PLAN(test_the_second_join_waits_for_the_disk, 3),
         DRIVE_PLAN(test_done_is_known_after_a_crash, 1),
         DRIVE_PLAN(test_done_is_known_after_a_crash, 3),
+        DRIVE_PLAN(test_done_once_answered_is_done_after_a_crash, 1),
+        DRIVE_PLAN(test_done_once_answered_is_done_after_a_crash, 3),
         DRIVE_PLAN(test_cancel_behind_late_confirm, 1),
         DRIVE_PLAN(test_cancel_behind_late_confirm, 4),
     };
