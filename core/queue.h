@@ -77,6 +77,7 @@ struct watcher {
     uint32_t token;
     struct wheel_link wheel; /* ONCE: when its time is up */
     uint64_t tag;
+    uint64_t watch;         /* ONCE: the tag of the watch that begins with this answer, or 0 */
     uint64_t told_position; /* PUSH */
     uint32_t shard;         /* where the connection is */
     uint32_t operation;     /* ONCE: of that shard, which wants the answer itself, or SLAB_NONE */
@@ -191,6 +192,10 @@ void token_end_overdue(struct shard *shard, uint32_t token);
 /* False: the bound on watchers is reached. */
 bool watcher_add(struct shard *shard, uint32_t token, enum watcher_kind kind, const struct origin *origin,
                  enum command_type command, bool created, uint64_t wait_ms);
+/* From now on that shard is told of the token, which is there, by this tag; a token that is being decided
+ * about is told of in the answer, and watched from then on. The answer is given, or will be. */
+void watch_begin(struct shard *shard, const struct origin *origin, uint32_t token, uint64_t tag);
+void watch_end(struct shard *shard, uint32_t token, uint32_t to, uint64_t tag);
 void watcher_remove(struct shard *shard, uint32_t watcher);
 /* The token's state has changed, for all to see: who waits for it hears of it. */
 void token_changed(struct shard *shard, uint32_t token);

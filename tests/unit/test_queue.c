@@ -506,6 +506,59 @@ test_done_once_answered_is_done_after_a_crash(struct drive *drive)
     expect(drive, "OK new active in=100000", "n2 = JOIN e u2");
 }
 
+/* One place ends, and the next one is let in: recorded, but on no disk, so its home has not been told. */
+static void
+leave_undecided(struct drive *drive, const char *leaves)
+{
+    drive_disk(drive, false);
+    (void)submit(drive, 0, "LEAVE %s", leaves);
+    drive_run(drive);
+    assert_true(drive_write(drive));
+    drive_run(drive);
+}
+
+/* Asked for while it is decided whether the place is active: a watch begins with its answer, and what that
+ * tells is no news. */
+static void
+test_a_watch_begins_with_its_answer(struct drive *drive)
+{
+    create(drive);
+    for (uint32_t i = 1; i <= 5; i++)
+        (void)ask(drive, "t%u = JOIN e u%u", i, i);
+    leave_undecided(drive, "t1");
+    uint32_t watch = submit(drive, 0, "WATCH t3 7");
+    drive_run(drive);
+    assert_null(answer(drive, watch));
+    drive_disk(drive, true);
+    drive_run(drive);
+    assert_string_equal(answer(drive, watch), "OK active in=100000");
+    assert_string_equal(drive_pushes(drive), "");
+
+    leave_undecided(drive, "t2");
+    watch = submit(drive, 0, "WATCH t4 8");
+    uint32_t leave = submit(drive, 0, "LEAVE t4");
+    drive_run(drive);
+    assert_null(answer(drive, watch));
+    drive_disk(drive, true);
+    drive_run(drive);
+    assert_string_equal(answer(drive, watch), "OK left");
+    assert_string_equal(answer(drive, leave), "OK left");
+    assert_string_equal(drive_pushes(drive), "");
+
+    expect(drive, "OK new waiting 1", "t6 = JOIN e u6");
+    leave_undecided(drive, "t3");
+    watch = submit(drive, 0, "WATCH t6 9");
+    uint32_t unwatch = submit(drive, 0, "UNWATCH t6 9");
+    drive_run(drive);
+    assert_null(answer(drive, watch));
+    drive_disk(drive, true);
+    drive_run(drive);
+    assert_string_equal(answer(drive, watch), "OK active in=100000");
+    assert_string_equal(answer(drive, unwatch), "OK active in=100000");
+    expect(drive, "OK left", "LEAVE t6");
+    assert_string_equal(drive_pushes(drive), "7 left"); /* of t3; t6 is not watched any more */
+}
+
 /* Joined twice at once: the second answer tells of a place that must outlive a crash, too. */
 static void
 test_the_second_join_waits_for_the_disk(struct drive *drive)
@@ -745,6 +798,8 @@ main(void)
         DRIVE_PLAN(test_done_is_known_after_a_crash, 3),
         DRIVE_PLAN(test_done_once_answered_is_done_after_a_crash, 1),
         DRIVE_PLAN(test_done_once_answered_is_done_after_a_crash, 3),
+        DRIVE_PLAN(test_a_watch_begins_with_its_answer, 1),
+        DRIVE_PLAN(test_a_watch_begins_with_its_answer, 3),
         DRIVE_PLAN(test_cancel_behind_late_confirm, 1),
         DRIVE_PLAN(test_cancel_behind_late_confirm, 4),
     };
