@@ -248,6 +248,8 @@ host_push(void *context, uint64_t watch, const struct reply *reply, uint64_t seq
         host->world->broken = "news of a token that nobody watches";
     } else if (op->watch_state > TOKEN_ACTIVE || (uint8_t)token->state < op->watch_state) {
         host->world->broken = "news of a token that has gone on since";
+    } else if (token->state == TOKEN_ACTIVE && op->watch_state == TOKEN_ACTIVE) {
+        host->world->broken = "news that has been told before"; /* who waits hears of positions, too */
     } else if (token->position > op->watch_position && op->watch_position > 0) {
         host->world->broken = "news that somebody has fallen back";
     }
