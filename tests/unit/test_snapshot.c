@@ -269,12 +269,34 @@ test_a_full_table(void **state)
     }
 }
 
+/* The table of users is full: who is in it holds more, and is no new one for a start either. */
+static void
+test_a_full_table_of_users(void **state)
+{
+    (void)state;
+    struct shard_settings settings = drive_settings();
+    settings.users_max = 3;
+    struct drive *drive = drive_open(1, &settings);
+    create_hall(drive);
+    for (uint32_t i = 1; i <= 3; i++)
+        (void)ask(drive, "HOLD e u%u SEAT A/1/%u", i, i);
+    expect(drive, "BUSY", "HOLD e u4 SEAT A/1/4");
+    expect(drive, "OK new held A/1/4:1 in=300000", "a = HOLD e u1 SEAT A/1/4");
+    drive_restart(drive, 1);
+    expect(drive, "OK held A/1/4:1 in=300000", "GETHOLD a");
+    snapshot(drive, 4096);
+    drive_restart(drive, 1);
+    expect(drive, "OK held A/1/4:1 in=300000", "GETHOLD a");
+    drive_close(drive);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forgotten_before_its_turn),
         cmocka_unit_test(test_a_full_table),
+        cmocka_unit_test(test_a_full_table_of_users),
         DRIVE_PLAN(test_every_state_survives, 1),
         DRIVE_PLAN(test_every_state_survives, 3),
         DRIVE_PLAN(test_keys_of_two_homes, 2),
