@@ -258,11 +258,11 @@ admission_kept_next(const struct shard *shard, uint32_t *slot, struct admission_
 
 /* The token, where its owner's queue counts it as one with a slot; NULL: it has ended, or is not known any
  * more. */
-static const struct token *
+static struct token *
 active_token(const struct shard *owner, const struct uuid *id)
 {
     uint32_t slot = token_find(owner, id);
-    const struct token *token = slot == SLAB_NONE ? NULL : slab_item(&owner->queues.tokens, slot);
+    struct token *token = slot == SLAB_NONE ? NULL : slab_item(&owner->queues.tokens, slot);
     return token != NULL && token->state == TOKEN_ACTIVE ? token : NULL;
 }
 
@@ -273,7 +273,7 @@ admissions_settle(struct shard *const shards[], uint32_t shard_count, uint32_t h
     struct shard *shard = shards[home];
     for (uint64_t i = 0; i < done_count; i++) {
         const struct shard *owner = shards[event_at(shard, dones[i].event)->owner];
-        const struct token *token = active_token(owner, &dones[i].token);
+        struct token *token = active_token(owner, &dones[i].token);
         uint32_t slot;
         if (token == NULL)
             continue;
@@ -281,6 +281,8 @@ admissions_settle(struct shard *const shards[], uint32_t shard_count, uint32_t h
             return false;
         admission_at(shard, slot)->token = token->id;
         admission_at(shard, slot)->state = ADMISSION_DONE;
+        if (!PLANTED(PLANT_DONE_UNTIL_A_START))
+            token->flags |= TOKEN_USED; /* another shard's, but nobody else looks at a token's flags here */
     }
     for (uint32_t owner = 0; owner < shard_count; owner++) {
         const struct queues *queues = &shards[owner]->queues;

@@ -64,6 +64,8 @@ static void
 hold_fill(struct shard *shard, struct operation *op)
 {
     struct hold *hold = hold_at(shard, op->hold);
+    bool new = shard->snapshot.stage != SNAPSHOT_NONE && shard->snapshot.stage <= SNAPSHOT_HOLDS &&
+               op->hold >= shard->snapshot.hold;
     hold->id = hold_id_next(shard, op->route);
     hold->wheel.deadline_ms = op->deadline_ms;
     hold->start_ms = op->start_ms;
@@ -71,7 +73,7 @@ hold_fill(struct shard *shard, struct operation *op)
     hold->event = op->event;
     hold->user = op->user;
     hold->state = HOLD_HELD;
-    hold->flags = 0;
+    hold->flags = new ? HOLD_NEW : 0;
     hold->seat_count = op->seat_count;
     hold->pool_count = op->pool_count;
     struct unit_line *lines = hold_lines(shard, hold);

@@ -133,7 +133,7 @@ activate(struct shard *shard, struct event *event, uint32_t slot)
     rank_tree_remove(&event->queue->waiting, waiting_places(shard), slot);
     token_timer_stop(shard, slot);
     token->state = TOKEN_ACTIVE;
-    token->flags = TOKEN_SLOT;
+    token->flags |= TOKEN_SLOT;
     token_timer_set(shard, slot, shard->now_ms + event->settings->queue_active_seconds * (uint64_t)1000);
     event->queue->active++;
     queues->waiting_count--;

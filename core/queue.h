@@ -17,7 +17,9 @@
  *        └───────────────────────────────────▶ left, expired
  *
  * `done` comes from the home: the confirm that leaves the user no other live hold uses the admission up in
- * the same step, and its record says so: recovery knows, also where the owner had not heard of it.
+ * the same step, and its record says so: recovery knows, also where the owner had not heard of it, or had
+ * not recorded it yet. The confirm was answered, so such a token is done from the start on, for whoever
+ * looks, whenever the home tells it again and however late it is by then (TOKEN_USED).
  */
 #ifndef HOLDFAST_QUEUE_H
 #define HOLDFAST_QUEUE_H
@@ -38,6 +40,8 @@ enum token_flag {
     TOKEN_SLOT = 1 << 0,     /* it has one of the event's active_max slots */
     TOKEN_ADMITTED = 1 << 1, /* the home has acknowledged: shown as active */
     TOKEN_TIMED = 1 << 2,    /* in the wheel */
+    TOKEN_USED = 1 << 3,     /* after a start: its home's records say that a confirm has used it up */
+    TOKEN_NEW = 1 << 4,      /* made since the snapshot began that is still to come to its slot: not told */
 };
 
 /* A waiting token's key: this bit and the ticket of its arrival; or without the bit, a place in a draw. */
@@ -73,6 +77,7 @@ struct watcher {
     uint32_t token;
     struct wheel_link wheel; /* ONCE: when its time is up */
     uint64_t tag;
+    uint64_t watch;         /* ONCE: the tag of the watch that begins with this answer, or 0 */
     uint64_t told_position; /* PUSH */
     uint32_t shard;         /* where the connection is */
     uint32_t operation;     /* ONCE: of that shard, which wants the answer itself, or SLAB_NONE */
@@ -180,13 +185,17 @@ void token_forget(struct shard *shard, uint32_t token);
 bool token_end_room(const struct shard *shard);
 /* There is room: token_end_room() said so. c: who asked for it, for the record; NULL: nobody. */
 void token_end(struct shard *shard, uint32_t token, enum token_state state, const struct command *c);
-/* What is over its deadline ends when it is touched. */
+/* What is over its deadline, or was used up before a start, ends when it is touched. */
 void token_end_overdue(struct shard *shard, uint32_t token);
 
 /* -- token_watch.c -- */
 /* False: the bound on watchers is reached. */
 bool watcher_add(struct shard *shard, uint32_t token, enum watcher_kind kind, const struct origin *origin,
                  enum command_type command, bool created, uint64_t wait_ms);
+/* From now on that shard is told of the token, which is there, by this tag; a token that is being decided
+ * about is told of in the answer, and watched from then on. The answer is given, or will be. */
+void watch_begin(struct shard *shard, const struct origin *origin, uint32_t token, uint64_t tag);
+void watch_end(struct shard *shard, uint32_t token, uint32_t to, uint64_t tag);
 void watcher_remove(struct shard *shard, uint32_t watcher);
 /* The token's state has changed, for all to see: who waits for it hears of it. */
 void token_changed(struct shard *shard, uint32_t token);
@@ -234,8 +243,8 @@ void queues_check(const struct shard *shard);
 /* -- queue_record.c -- */
 uint64_t record_token(struct shard *shard, enum record_type type, uint32_t token,
                       const struct command *command);
-/* Snapshot: the next token at or after *slot. */
-bool token_kept_next(const struct shard *shard, uint32_t *slot, struct record_token *ret_body,
+/* Snapshot: the next token at or after *slot that was there when it began. */
+bool token_kept_next(struct shard *shard, uint32_t *slot, struct record_token *ret_body,
                      struct bytes *ret_event, struct bytes *ret_user);
 /* Recovery: tokens come with their records, and are put where they belong at the end, with a fresh grace
  * period. */

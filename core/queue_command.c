@@ -139,14 +139,7 @@ command_queue_watch(struct shard *shard, const struct origin *origin, const stru
         token_answer_now_or_later(shard, origin, slot, c->type, false);
         return;
     }
-    struct origin watch = {origin->shard, c->watch, SLAB_NONE};
-    if (!watcher_add(shard, slot, WATCH_PUSH, &watch, c->type, false, 0)) {
-        reply_status(shard, origin, c->type, STATUS_BUSY);
-        return;
-    }
-    struct reply *reply = token_reply(shard, slot, c->type, false);
-    watcher_at(shard, token_at(shard, slot)->watchers)->told_position = reply->token.position;
-    token_answer_now_or_later(shard, origin, slot, c->type, false);
+    watch_begin(shard, origin, slot, c->watch);
 }
 
 void
@@ -155,12 +148,6 @@ command_queue_unwatch(struct shard *shard, const struct origin *origin, const st
     uint32_t slot = token_for(shard, origin, c);
     if (slot == SLAB_NONE)
         return;
-    uint32_t next;
-    for (uint32_t at = token_at(shard, slot)->watchers; at != SLAB_NONE; at = next) {
-        const struct watcher *watcher = watcher_at(shard, at);
-        next = watcher->next;
-        if (watcher->kind == WATCH_PUSH && watcher->tag == c->watch && watcher->shard == origin->shard)
-            watcher_remove(shard, at);
-    }
+    watch_end(shard, slot, origin->shard, c->watch);
     token_answer_now_or_later(shard, origin, slot, c->type, false);
 }

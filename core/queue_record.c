@@ -40,13 +40,15 @@ record_token(struct shard *shard, enum record_type type, uint32_t slot, const st
 }
 
 bool
-token_kept_next(const struct shard *shard, uint32_t *slot, struct record_token *ret_body,
-                struct bytes *ret_event, struct bytes *ret_user)
+token_kept_next(struct shard *shard, uint32_t *slot, struct record_token *ret_body, struct bytes *ret_event,
+                struct bytes *ret_user)
 {
     const struct queues *queues = &shard->queues;
     while (*slot < queues->tokens.fresh) {
-        const struct token *token = token_at(shard, (*slot)++);
-        if (token->state == 0 || (token->state == TOKEN_WAITING && PLANTED(PLANT_TOKEN_LOST)))
+        struct token *token = token_at(shard, (*slot)++);
+        bool new = (token->flags & TOKEN_NEW) != 0 && !PLANTED(PLANT_SNAPSHOT_TELLS_NEW);
+        token->flags &= (uint8_t)~TOKEN_NEW; /* for the next snapshot it is not */
+        if (token->state == 0 || new || (token->state == TOKEN_WAITING && PLANTED(PLANT_TOKEN_LOST)))
             continue;
         const struct event_settings *settings = event_at(shard, token->event)->settings;
         *ret_event = (struct bytes){settings->id, settings->id_size};

@@ -150,10 +150,11 @@ replay_make(struct replay *replay, const struct record *record, uint32_t *ret_sl
     uint32_t line_count = (uint32_t)record->hold.seat_count + record->hold.pool_count;
     if (event == NULL || line_count == 0)
         return REPLAY_CONTRADICTS;
-    if (!hold_room(home, line_count, true))
-        return REPLAY_FULL;
     uint64_t hash = user_hash(home, record->user);
-    uint32_t user = user_find(home, event->number, record->user, hash);
+    bool known = user_find(home, event->number, record->user, hash) != SLAB_NONE; /* wants no room then */
+    if (!hold_room(home, line_count, !known))
+        return REPLAY_FULL;
+    uint32_t user = user_find(home, event->number, record->user, hash); /* may have been forgotten for it */
     if (user == SLAB_NONE)
         user = user_make(home, event->number, record->user, hash);
     uint32_t slot = slab_take(&home->holds);

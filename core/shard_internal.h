@@ -194,6 +194,7 @@ enum hold_flag {
     HOLD_RETURNING = 1 << 0,  /* ended; its units go back when that is durable (R3) */
     HOLD_ENDED_LIST = 1 << 1, /* in the list of remembered ended holds */
     HOLD_TELLING = 1 << 2,    /* owners have been told something of it and have not all acknowledged */
+    HOLD_NEW = 1 << 3,        /* placed since the snapshot began that is still to come to its slot: not told */
 };
 
 /* One unit line of a hold: seats first, then pools.

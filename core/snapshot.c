@@ -21,6 +21,12 @@
  * before this shard's barrier, and wait for it before SEATS.
  *     - A hold that comes into a slot whose turn has passed has its record behind the position.
  *     - An event whose record is before the position is shown when TELL ends (it is done when durable).
+ *
+ * A hold or token that is made while its slot's turn is still to come has its record behind the position,
+ * too, and is not told (HOLD_NEW, TOKEN_NEW). It may stand where another one stood that came, went and was
+ * forgotten since the beginning; replay makes that one, too, and with both of them there would be more than
+ * ever stood at a time: where all others are taken, a start that does not fit (core.holds_max, users_max,
+ * tokens_max).
  */
 #include "core/record.h"
 #include "core/shard_internal.h"
@@ -231,7 +237,9 @@ tell_holds(struct shard *shard, struct slice *slice)
         if (*at == shard->holds.fresh)
             return true;
         struct hold *hold = hold_at(shard, (*at)++);
-        if (hold->state != 0)
+        bool new = hold->state != 0 && (hold->flags & HOLD_NEW) != 0;
+        hold->flags &= (uint8_t)~HOLD_NEW; /* for the next snapshot it is not */
+        if (hold->state != 0 && !new)
             tell_hold(shard, slice, hold);
     }
     return false;

@@ -96,6 +96,8 @@ token_state_now(const struct shard *shard, const struct token *token)
 {
     if (token->state > TOKEN_ACTIVE)
         return token->state;
+    if ((token->flags & TOKEN_USED) != 0)
+        return TOKEN_DONE;
     uint64_t ends_ms =
         token->state == TOKEN_ACTIVE ? token->wheel.deadline_ms : token_grace_ends_ms(shard, token);
     if (PLANTED(PLANT_SILENT_REVIVED) && token->state == TOKEN_WAITING)
@@ -188,7 +190,10 @@ token_make(struct shard *shard, const struct event *event, const struct uuid *id
     uint32_t slot = slab_take(&queues->tokens);
     assert(slot != SLAB_NONE);
     struct token *token = token_at(shard, slot);
+    bool new = shard->snapshot.stage != SNAPSHOT_NONE &&
+               shard->snapshot.stage <= SNAPSHOT_TOKENS &&slot >= shard->snapshot.token;
     *token = (struct token){
+        .flags = new ? TOKEN_NEW : 0,
         .event = event->number,
         .watchers = SLAB_NONE,
         .rank.leaf = SLAB_NONE,
@@ -300,8 +305,9 @@ token_end(struct shard *shard, uint32_t slot, enum token_state state, const stru
 {
     struct token *token = token_at(shard, slot);
     bool slot_held = (token->flags & TOKEN_SLOT) != 0;
+    bool used = (token->flags & TOKEN_USED) != 0; /* by a confirm before whatever ends it now */
     token_timer_stop(shard, slot);
-    token_leave(shard, slot, state);
+    token_leave(shard, slot, used ? TOKEN_DONE : state);
     uint64_t sequence = record_token(shard, RECORD_TOKEN_ENDED, slot, c);
     if (slot_held) {
         pending_push(shard, sequence, slot, PENDING_TOKEN_END);
@@ -311,12 +317,12 @@ token_end(struct shard *shard, uint32_t slot, enum token_state state, const stru
     token_changed(shard, slot);
 }
 
-/* What is over its deadline ends when it is touched. */
+/* What is over its deadline, or was used up before a start, ends when it is touched. */
 void
 token_end_overdue(struct shard *shard, uint32_t slot)
 {
     const struct token *token = token_at(shard, slot);
-    if (token->state <= TOKEN_ACTIVE && token_state_now(shard, token) == TOKEN_EXPIRED &&
-        token_end_room(shard))
-        token_end(shard, slot, TOKEN_EXPIRED, NULL);
+    enum token_state state = token_state_now(shard, token);
+    if (token->state <= TOKEN_ACTIVE && state > TOKEN_ACTIVE && token_end_room(shard))
+        token_end(shard, slot, state, NULL);
 }

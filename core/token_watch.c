@@ -54,15 +54,29 @@ watcher_add(struct shard *shard, uint32_t token, enum watcher_kind kind, const s
     return true;
 }
 
+/* There is room, and the token has not ended. */
+static void
+watch_add(struct shard *shard, uint32_t to, uint32_t token, uint64_t tag)
+{
+    struct origin watch = {to, tag, SLAB_NONE};
+    bool added = watcher_add(shard, token, WATCH_PUSH, &watch, COMMAND_QUEUE_WATCH, false, 0);
+    assert(added);
+    const struct reply *reply = token_reply(shard, token, COMMAND_QUEUE_WATCH, false);
+    watcher_at(shard, token_at(shard, token)->watchers)->told_position = reply->token.position;
+}
+
 static void
 watcher_answer(struct shard *shard, uint32_t slot)
 {
     struct watcher *watcher = watcher_at(shard, slot);
     struct origin origin = {watcher->shard, watcher->tag, watcher->operation};
     uint32_t token = watcher->token;
+    uint64_t watch = watcher->watch;
     enum command_type command = watcher->command;
     bool created = watcher->created;
     watcher_remove(shard, slot);
+    if (watch != 0 && token_state_now(shard, token_at(shard, token)) <= TOKEN_ACTIVE)
+        watch_add(shard, origin.shard, token, watch); /* in the room that has just been left */
     token_answer(shard, &origin, token, command, created);
 }
 
@@ -121,6 +135,40 @@ token_answer_now_or_later(struct shard *shard, const struct origin *origin, uint
         answer_later(shard, origin, slot, command, created);
     else
         token_answer(shard, origin, slot, command, created);
+}
+
+/* ---- watches ---- */
+
+void
+watch_begin(struct shard *shard, const struct origin *origin, uint32_t slot, uint64_t tag)
+{
+    bool later = token_undecided(token_at(shard, slot)) && !PLANTED(PLANT_WATCH_TOO_SOON);
+    assert(tag != 0);
+    if (slab_left(&shard->queues.watchers) == 0) {
+        reply_status(shard, origin, COMMAND_QUEUE_WATCH, STATUS_BUSY);
+        return;
+    }
+    if (!later)
+        watch_add(shard, origin->shard, slot, tag);
+    token_answer_now_or_later(shard, origin, slot, COMMAND_QUEUE_WATCH, false);
+    if (later) /* what the answer tells is no news, and after an end there is none */
+        watcher_at(shard, token_at(shard, slot)->watchers)->watch = tag;
+}
+
+void
+watch_end(struct shard *shard, uint32_t slot, uint32_t to, uint64_t tag)
+{
+    uint32_t next;
+    for (uint32_t at = token_at(shard, slot)->watchers; at != SLAB_NONE; at = next) {
+        struct watcher *watcher = watcher_at(shard, at);
+        next = watcher->next;
+        if (watcher->shard != to)
+            continue;
+        if (watcher->kind == WATCH_PUSH && watcher->tag == tag)
+            watcher_remove(shard, at);
+        else if (watcher->kind == WATCH_ONCE && watcher->watch == tag)
+            watcher->watch = 0; /* it is still to be answered */
+    }
 }
 
 /* ---- the sweep ---- */

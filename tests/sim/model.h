@@ -51,7 +51,7 @@ struct model_token {
     int8_t user;
     bool drawn;    /* early, and there is a lottery */
     bool admitted; /* active: the home knows for certain */
-    bool unheard;  /* done by a confirm without an answer: its deadline may have ended it first */
+    bool unheard;  /* done by a confirm, but its deadline may have ended it first: see queue_confirmed() */
     bool may_be_active;
     bool unswept;    /* ended by silence, but others may still count it */
     uint8_t watched; /* by so many */

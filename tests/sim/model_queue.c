@@ -325,6 +325,7 @@ go_along(struct model *model, const struct scenario *scenario, uint32_t slot, co
         token->deadline_first_ms <= now_ms) {
         token->state = TOKEN_EXPIRED;
     }
+    token->unheard = token->unheard && told->state != TOKEN_DONE && told->state != TOKEN_EXPIRED;
     if (token->state > TOKEN_ACTIVE && token->stale == STALE_HOME &&
         op->answered_step < token->stale_until) {
         token->stale_until = op->answered_step; /* nobody holds from this answer on */
@@ -516,7 +517,11 @@ queue_unaware(const struct model *model, const struct scenario *scenario, const 
     }
     const struct model_token *token = &model->tokens[slot];
     if (token->state == TOKEN_ACTIVE) {
-        return token->deadline_last_ms > now_ms && (!token->admitted || token->deadline_first_ms <= now_ms);
+        /* A join is one request here, but comes and is let in at two moments: one that another request
+         * found there (HOLDS) may still be let in behind a confirm that was sent before anybody was told
+         * so. */
+        bool certain = token->admitted && op->sent_step >= token->admitted_step;
+        return token->deadline_last_ms > now_ms && (!certain || token->deadline_first_ms <= now_ms);
     }
     return could_be_active(model, scenario, (uint32_t)slot, now_ms);
 }
@@ -544,7 +549,10 @@ queue_confirmed(struct model *model, const struct scenario *scenario, const stru
     }
     struct model_token *token = &model->tokens[slot];
     end_token(token, TOKEN_DONE, now_ms);
-    token->unheard = !op->answered;
+    /* The hold was confirmed in time, but the owner hears of it by a message: one that is under way when
+     * the place's own deadline comes finds it expired. An answer from before that has waited for the owner.
+     */
+    token->unheard = !op->answered || op->answered_ms >= token->deadline_first_ms;
     token->stale = STALE_OWNER;
     token->stale_until = op->answered ? op->answered_step : UINT64_MAX;
 }

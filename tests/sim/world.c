@@ -248,6 +248,8 @@ host_push(void *context, uint64_t watch, const struct reply *reply, uint64_t seq
         host->world->broken = "news of a token that nobody watches";
     } else if (op->watch_state > TOKEN_ACTIVE || (uint8_t)token->state < op->watch_state) {
         host->world->broken = "news of a token that has gone on since";
+    } else if (token->state == TOKEN_ACTIVE && op->watch_state == TOKEN_ACTIVE) {
+        host->world->broken = "news that has been told before"; /* who waits hears of positions, too */
     } else if (token->position > op->watch_position && op->watch_position > 0) {
         host->world->broken = "news that somebody has fallen back";
     }
@@ -421,8 +423,8 @@ start_over(struct world *world, uint32_t shard_count)
             printf("  no start (%d): %s at %llu: %s\n", result, fault.file,
                    (unsigned long long)fault.offset, fault.text);
         }
-        if (result == -ENOMEM &&
-            (world->scenario->bounded || (world->scenario->few_places && shard_count != before))) {
+        if (result == -ENOMEM && (world->scenario->bounded || world->scenario->few_places) &&
+            shard_count != before) {
             world->full = true; /* other shards, small bounds: a host refuses such a start */
             return;
         }
@@ -985,7 +987,8 @@ world_crash(struct world *world, uint32_t shard_count)
     stop(world);
     sim_disk_crash(world->disk, power ? CRASH_POWER : CRASH_KILL);
     close_journals(world);
-    world->died = false; /* what was scarce stays noted: who was refused for it may have been answered before */
+    /* What was scarce stays noted: who was refused for it may have been answered before. */
+    world->died = false;
     world->counts.crashes++;
     world->counts.in_flight += world->in_flight > 0;
     if (world->trace) {

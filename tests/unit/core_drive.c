@@ -409,11 +409,11 @@ journal_of(const struct drive *drive, uint32_t shard)
     return (struct journal *)&drive->journals[drive->journal_count - drive->shard_count + shard];
 }
 
-static bool
-write_batches(struct drive *drive)
+bool
+drive_write(struct drive *drive)
 {
     bool moved = false;
-    for (uint32_t i = 0; i < drive->shard_count && drive->disk; i++) {
+    for (uint32_t i = 0; i < drive->shard_count; i++) {
         struct shard_batch batch = shard_batch(drive->shards[i]);
         if (batch.size == 0)
             continue;
@@ -442,7 +442,7 @@ drive_run(struct drive *drive)
     uint32_t rounds = 0;
     do {
         moved = deliver(drive);
-        moved |= write_batches(drive);
+        moved |= drive->disk && drive_write(drive);
         for (uint32_t i = 0; i < drive->shard_count; i++) {
             if (drive->messages_max != UINT32_MAX && shard_backlogged(drive->shards[i])) {
                 (void)shard_expire(drive->shards[i]);
@@ -668,7 +668,9 @@ drive_restart(struct drive *drive, uint32_t shard_count)
     replay_all(drive, &replay, old_count, REPLAY_EVENTS);
     for (; replay.home < shard_count; replay.home++) {
         replay.hold_marks = calloc(shard_hold_slots(drive->shards[replay.home]), sizeof(uint64_t));
+        replay.token_marks = calloc(shard_token_slots(drive->shards[replay.home]), sizeof(uint64_t));
         assert_non_null(replay.hold_marks);
+        assert_non_null(replay.token_marks);
         memset(replay.key_marks, 0, sizeof replay.key_marks);
         replay.dones = dones[replay.home];
         replay.done_count = 0;
@@ -676,6 +678,7 @@ drive_restart(struct drive *drive, uint32_t shard_count)
         done_counts[replay.home] = replay.done_count;
         assert_true(replay.done_count <= DONES_MAX);
         free(replay.hold_marks);
+        free(replay.token_marks);
     }
     for (uint32_t i = 0; i < shard_count; i++)
         assert_int_equal(replay_settle(drive->shards, shard_count, i, dones[i], done_counts[i]), REPLAY_OK);

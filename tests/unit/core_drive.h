@@ -65,6 +65,9 @@ void drive_run(struct drive *drive);
 void drive_write(struct drive *drive);
 /* While off, batches are not written: nothing becomes durable. */
 void drive_disk(struct drive *drive, bool on);
+/* Writes one batch of each shard, on or off, and delivers no message: what comes of it is on no disk yet.
+ * False: there was none. */
+bool drive_write(struct drive *drive);
 /* Messages that a mailbox takes before it is full; UINT32_MAX: no bound. Full mailboxes are emptied by
  * drive_run() only. */
 void drive_mailbox(struct drive *drive, uint32_t messages_max);

@@ -419,6 +419,42 @@ test_more_places_than_are_remembered(struct drive *drive)
     expect(drive, "OK new waiting 2", "t = JOIN e one-more");
 }
 
+/* The table is full of places that stand, but for one. While a snapshot is told somebody comes and goes
+ * there, and is forgotten for the next one: the start must not want room for both. */
+static void
+test_a_full_table_in_a_snapshot(struct drive *drive)
+{
+    create(drive);
+    uint32_t standing = drive_settings().tokens_max - 1;
+    drive_checks(drive, false);
+    (void)ask(drive, "t1 = JOIN e u1");
+    (void)ask(drive, "t2 = JOIN e u2");
+    for (uint32_t i = 3; i <= standing; i++)
+        (void)ask(drive, "JOIN e u%u", i);
+    drive_checks(drive, true);
+    drive_snapshot_begin(drive);
+    expect(drive, "OK left", "LEAVE t2"); /* from before the beginning: never told, where it is forgotten */
+    (void)ask(drive, "a = JOIN e came-and-went");
+    expect(drive, "OK left", "LEAVE a");
+    (void)ask(drive, "b = JOIN e came-and-stayed");
+    (void)ask(drive, "c = JOIN e stayed-too");
+    expect(drive, "BUSY", "JOIN e one-too-many");
+    while (!drive_snapshot_step(drive, 1000))
+        drive_run(drive);
+    for (uint32_t round = 0; round < 2; round++) {
+        drive_restart(drive, drive_shard_count(drive));
+        drive_sweep(drive);
+        expect(drive, "OK active in=100000", "QGET t1");
+        assert_string_not_equal(ask(drive, "QGET b"), "NOTOKEN");
+        assert_string_not_equal(ask(drive, "QGET c"), "NOTOKEN");
+        expect(drive, "NOTOKEN", "QGET a");
+        expect(drive, "BUSY", "JOIN e one-too-many");
+        drive_snapshot_begin(drive); /* who was new in the one before is told in this one */
+        while (!drive_snapshot_step(drive, 1000))
+            drive_run(drive);
+    }
+}
+
 /* The confirm is on disk, but the queue's owner has not heard of it: the place has ended all the same. */
 static void
 test_done_is_known_after_a_crash(struct drive *drive)
@@ -437,6 +473,90 @@ test_done_is_known_after_a_crash(struct drive *drive)
     const char *hold = ask(drive, "GETHOLD a");
     /* whatever survived: both or none */
     assert_true((strncmp(hold, "OK confirmed", 12) == 0) == (strcmp(state, "OK done") == 0));
+}
+
+/* The confirms were answered, so their places are done, though the queue's owner had not recorded it when
+ * the power went: for whoever looks before the homes have told it again, and however late that is. */
+static void
+test_done_once_answered_is_done_after_a_crash(struct drive *drive)
+{
+    create(drive);
+    expect(drive, "OK new active in=100000", "t1 = JOIN e u1");
+    expect(drive, "OK new active in=100000", "t2 = JOIN e u2");
+    expect(drive, "OK new held A/1/1:1 in=300000", "a = HOLD e u1 SEAT A/1/1");
+    expect(drive, "OK new held A/1/2:1 in=300000", "b = HOLD e u2 SEAT A/1/2");
+    drive_disk(drive, false);
+    uint32_t first = submit(drive, 0, "CONFIRM a u1");
+    uint32_t second = submit(drive, 0, "CONFIRM b u2");
+    drive_run(drive);
+    assert_null(answer(drive, first));
+    assert_true(drive_write(drive)); /* the confirms, and nothing that comes of them */
+    drive_run(drive);
+    assert_string_equal(answer(drive, first), "OK confirmed A/1/1:2 in=300000");
+    assert_string_equal(answer(drive, second), "OK confirmed A/1/2:2 in=300000");
+    drive_restart(drive, drive_shard_count(drive));
+    drive_disk(drive, true);
+    expect(drive, "OK done", "QGET t1");
+    drive_pass(drive, 100000);
+    drive_sweep(drive); /* t2 is over its deadline, and nobody has looked at it */
+    expect(drive, "OK done", "QGET t2");
+    expect(drive, "OK done", "QGET t1");
+    expect(drive, "NOTADMITTED", "HOLD e u2 SEAT A/1/3");
+    expect(drive, "OK new active in=100000", "n1 = JOIN e u1");
+    expect(drive, "OK new active in=100000", "n2 = JOIN e u2");
+}
+
+/* One place ends, and the next one is let in: recorded, but on no disk, so its home has not been told. */
+static void
+leave_undecided(struct drive *drive, const char *leaves)
+{
+    drive_disk(drive, false);
+    (void)submit(drive, 0, "LEAVE %s", leaves);
+    drive_run(drive);
+    assert_true(drive_write(drive));
+    drive_run(drive);
+}
+
+/* Asked for while it is decided whether the place is active: a watch begins with its answer, and what that
+ * tells is no news. */
+static void
+test_a_watch_begins_with_its_answer(struct drive *drive)
+{
+    create(drive);
+    for (uint32_t i = 1; i <= 5; i++)
+        (void)ask(drive, "t%u = JOIN e u%u", i, i);
+    leave_undecided(drive, "t1");
+    uint32_t watch = submit(drive, 0, "WATCH t3 7");
+    drive_run(drive);
+    assert_null(answer(drive, watch));
+    drive_disk(drive, true);
+    drive_run(drive);
+    assert_string_equal(answer(drive, watch), "OK active in=100000");
+    assert_string_equal(drive_pushes(drive), "");
+
+    leave_undecided(drive, "t2");
+    watch = submit(drive, 0, "WATCH t4 8");
+    uint32_t leave = submit(drive, 0, "LEAVE t4");
+    drive_run(drive);
+    assert_null(answer(drive, watch));
+    drive_disk(drive, true);
+    drive_run(drive);
+    assert_string_equal(answer(drive, watch), "OK left");
+    assert_string_equal(answer(drive, leave), "OK left");
+    assert_string_equal(drive_pushes(drive), "");
+
+    expect(drive, "OK new waiting 1", "t6 = JOIN e u6");
+    leave_undecided(drive, "t3");
+    watch = submit(drive, 0, "WATCH t6 9");
+    uint32_t unwatch = submit(drive, 0, "UNWATCH t6 9");
+    drive_run(drive);
+    assert_null(answer(drive, watch));
+    drive_disk(drive, true);
+    drive_run(drive);
+    assert_string_equal(answer(drive, watch), "OK active in=100000");
+    assert_string_equal(answer(drive, unwatch), "OK active in=100000");
+    expect(drive, "OK left", "LEAVE t6");
+    assert_string_equal(drive_pushes(drive), "7 left"); /* of t3; t6 is not watched any more */
 }
 
 /* Joined twice at once: the second answer tells of a place that must outlive a crash, too. */
@@ -670,10 +790,16 @@ main(void)
         DRIVE_PLAN(test_restart_again_and_again, 3),
         DRIVE_PLAN(test_more_places_than_are_remembered, 1),
         DRIVE_PLAN(test_more_places_than_are_remembered, 3),
+        DRIVE_PLAN(test_a_full_table_in_a_snapshot, 1),
+        DRIVE_PLAN(test_a_full_table_in_a_snapshot, 3),
         DRIVE_PLAN(test_the_second_join_waits_for_the_disk, 1),
         DRIVE_PLAN(test_the_second_join_waits_for_the_disk, 3),
         DRIVE_PLAN(test_done_is_known_after_a_crash, 1),
         DRIVE_PLAN(test_done_is_known_after_a_crash, 3),
+        DRIVE_PLAN(test_done_once_answered_is_done_after_a_crash, 1),
+        DRIVE_PLAN(test_done_once_answered_is_done_after_a_crash, 3),
+        DRIVE_PLAN(test_a_watch_begins_with_its_answer, 1),
+        DRIVE_PLAN(test_a_watch_begins_with_its_answer, 3),
         DRIVE_PLAN(test_cancel_behind_late_confirm, 1),
         DRIVE_PLAN(test_cancel_behind_late_confirm, 4),
     };

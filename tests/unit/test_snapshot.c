@@ -229,11 +229,74 @@ test_forgotten_before_its_turn(void **state)
     }
 }
 
+/* The table is full of holds that stand, but for one. While a snapshot is told some come and go there, and
+ * are forgotten for the next ones: the start must not want room for all of them. */
+static void
+test_a_full_table(void **state)
+{
+    (void)state;
+    for (uint32_t steps = 0; steps < 12; steps++) {
+        struct shard_settings settings = drive_settings();
+        settings.holds_max = 8;
+        struct drive *drive = drive_open(1, &settings);
+        create_hall(drive);
+        for (uint32_t i = 1; i <= 7; i++)
+            (void)ask(drive, "h%u = HOLD e u%u SEAT A/1/%u", i, i, i);
+        expect(drive, "OK confirmed A/1/1:2 in=300000", "CONFIRM h1 u1");
+        drive_snapshot_begin(drive);
+        for (uint32_t i = 0; i < steps; i++) {
+            (void)drive_snapshot_step(drive, 1);
+            drive_run(drive);
+        }
+        for (uint32_t i = 0; i < 3; i++) {
+            (void)ask(drive, "a = HOLD e v%u SEAT A/2/1", i);
+            (void)ask(drive, "RELEASE a v%u", i);
+        }
+        expect(drive, "OK new held A/2/1:7 in=300000", "b = HOLD e w SEAT A/2/1");
+        expect(drive, "BUSY", "HOLD e x SEAT A/2/2");
+        for (uint32_t rounds = 0; !drive_snapshot_step(drive, 100); rounds++) {
+            drive_run(drive);
+            assert_true(rounds < 1000);
+        }
+        for (uint32_t round = 0; round < 2; round++) {
+            drive_restart(drive, 1);
+            expect(drive, "OK held A/2/1:7 in=300000", "GETHOLD b");
+            expect(drive, "OK confirmed A/1/1:2 in=300000", "GETHOLD h1");
+            expect(drive, "BUSY", "HOLD e x SEAT A/2/2");
+            snapshot(drive, 100); /* who was new in the one before is told in this one */
+        }
+        drive_close(drive);
+    }
+}
+
+/* The table of users is full: who is in it holds more, and is no new one for a start either. */
+static void
+test_a_full_table_of_users(void **state)
+{
+    (void)state;
+    struct shard_settings settings = drive_settings();
+    settings.users_max = 3;
+    struct drive *drive = drive_open(1, &settings);
+    create_hall(drive);
+    for (uint32_t i = 1; i <= 3; i++)
+        (void)ask(drive, "HOLD e u%u SEAT A/1/%u", i, i);
+    expect(drive, "BUSY", "HOLD e u4 SEAT A/1/4");
+    expect(drive, "OK new held A/1/4:1 in=300000", "a = HOLD e u1 SEAT A/1/4");
+    drive_restart(drive, 1);
+    expect(drive, "OK held A/1/4:1 in=300000", "GETHOLD a");
+    snapshot(drive, 4096);
+    drive_restart(drive, 1);
+    expect(drive, "OK held A/1/4:1 in=300000", "GETHOLD a");
+    drive_close(drive);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forgotten_before_its_turn),
+        cmocka_unit_test(test_a_full_table),
+        cmocka_unit_test(test_a_full_table_of_users),
         DRIVE_PLAN(test_every_state_survives, 1),
         DRIVE_PLAN(test_every_state_survives, 3),
         DRIVE_PLAN(test_keys_of_two_homes, 2),
