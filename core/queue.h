@@ -194,8 +194,8 @@ bool watcher_add(struct shard *shard, uint32_t token, enum watcher_kind kind, co
                  enum command_type command, bool created, uint64_t wait_ms);
 /* From now on that shard is told of the token, which is there, by this tag; a token that is being decided
  * about is told of in the answer, and watched from then on. The answer is given, or will be. */
-void watch_begin(struct shard *shard, const struct origin *origin, uint32_t token, uint64_t tag);
-void watch_end(struct shard *shard, uint32_t token, uint32_t to, uint64_t tag);
+void token_watch_begin(struct shard *shard, const struct origin *origin, uint32_t token, uint64_t tag);
+void token_watch_end(struct shard *shard, uint32_t token, uint32_t to, uint64_t tag);
 void watcher_remove(struct shard *shard, uint32_t watcher);
 /* The token's state has changed, for all to see: who waits for it hears of it. */
 void token_changed(struct shard *shard, uint32_t token);

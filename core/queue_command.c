@@ -139,7 +139,7 @@ command_queue_watch(struct shard *shard, const struct origin *origin, const stru
         token_answer_now_or_later(shard, origin, slot, c->type, false);
         return;
     }
-    watch_begin(shard, origin, slot, c->watch);
+    token_watch_begin(shard, origin, slot, c->watch);
 }
 
 void
@@ -148,6 +148,6 @@ command_queue_unwatch(struct shard *shard, const struct origin *origin, const st
     uint32_t slot = token_for(shard, origin, c);
     if (slot == SLAB_NONE)
         return;
-    watch_end(shard, slot, origin->shard, c->watch);
+    token_watch_end(shard, slot, origin->shard, c->watch);
     token_answer_now_or_later(shard, origin, slot, c->type, false);
 }

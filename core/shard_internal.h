@@ -194,7 +194,7 @@ enum hold_flag {
     HOLD_RETURNING = 1 << 0,  /* ended; its units go back when that is durable (R3) */
     HOLD_ENDED_LIST = 1 << 1, /* in the list of remembered ended holds */
     HOLD_TELLING = 1 << 2,    /* owners have been told something of it and have not all acknowledged */
-    HOLD_NEW = 1 << 3,        /* placed since the snapshot began that is still to come to its slot: not told */
+    HOLD_NEW = 1 << 3, /* placed since the snapshot began that is still to come to its slot: not told */
 };
 
 /* One unit line of a hold: seats first, then pools.
@@ -341,11 +341,11 @@ struct operation {
     uint64_t granted; /* owners that have units reserved for it */
     uint32_t awaited; /* answers of other shards */
     uint16_t packed_size;
-    bool durable;     /* its record is on disk */
+    bool durable;      /* its record is on disk */
     uint16_t promised; /* so much room for its record is counted in shard->promised */
-    bool created;     /* a kept key's: what the answer said */
-    bool tells_queue; /* the event's queue learns of it once it is durable */
-    bool done;        /* confirm: it uses up the user's admission: */
+    bool created;      /* a kept key's: what the answer said */
+    bool tells_queue;  /* the event's queue learns of it once it is durable */
+    bool done;         /* confirm: it uses up the user's admission: */
     struct uuid done_token;
     bool telling; /* its hold, and the replaced one, are HOLD_TELLING for it */
     bool replayed;
@@ -889,8 +889,8 @@ void event_change_apply(struct shard *shard, const struct message_event_apply *m
 bool record_room(const struct shard *shard, size_t size);
 /* What a record takes besides settings or an answer, at most. */
 #define RECORD_AROUND 256
-/* Keeps room for so long a record of the operation, in place of what was kept for it; 0: it is made. Whoever
- * asks for more than an operation has at first has asked record_room(). */
+/* Keeps room for so long a record of the operation, in place of what was kept for it; 0: it is made.
+ * Whoever asks for more than an operation has at first has asked record_room(). */
 void record_promise(struct shard *shard, struct operation *op, size_t size);
 /* Records of a hold: what the operation did, with its key. Returns the sequence. */
 uint64_t record_hold(struct shard *shard, uint32_t hold, const struct operation *op);

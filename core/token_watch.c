@@ -140,7 +140,7 @@ token_answer_now_or_later(struct shard *shard, const struct origin *origin, uint
 /* ---- watches ---- */
 
 void
-watch_begin(struct shard *shard, const struct origin *origin, uint32_t slot, uint64_t tag)
+token_watch_begin(struct shard *shard, const struct origin *origin, uint32_t slot, uint64_t tag)
 {
     bool later = token_undecided(token_at(shard, slot)) && !PLANTED(PLANT_WATCH_TOO_SOON);
     assert(tag != 0);
@@ -156,7 +156,7 @@ watch_begin(struct shard *shard, const struct origin *origin, uint32_t slot, uin
 }
 
 void
-watch_end(struct shard *shard, uint32_t slot, uint32_t to, uint64_t tag)
+token_watch_end(struct shard *shard, uint32_t slot, uint32_t to, uint64_t tag)
 {
     uint32_t next;
     for (uint32_t at = token_at(shard, slot)->watchers; at != SLAB_NONE; at = next) {

@@ -454,12 +454,6 @@ drive_run(struct drive *drive)
 }
 
 void
-drive_write(struct drive *drive)
-{
-    (void)write_batches(drive);
-}
-
-void
 drive_pass(struct drive *drive, uint64_t ms)
 {
     drive->now_ms += ms;

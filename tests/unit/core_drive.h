@@ -61,8 +61,6 @@ void drive_sweep(struct drive *drive);
 /* Finishes what is under way: messages, batches, writes. */
 void drive_run(struct drive *drive);
 
-/* Writes what has been recorded, so that it is durable; delivers nothing. */
-void drive_write(struct drive *drive);
 /* While off, batches are not written: nothing becomes durable. */
 void drive_disk(struct drive *drive, bool on);
 /* Writes one batch of each shard, on or off, and delivers no message: what comes of it is on no disk yet.

@@ -465,12 +465,12 @@ test_a_return_behind_tokens(void **state)
         assert_true(is_ok(ask(drive, "JOIN q v%u", i)));
     assert_true(is_ok(ask(drive, "HOLD e u SEAT A/1/1 TTL 1")));
     (void)submit(drive, 0, "SET q queue.active_max 2000");
-    drive_write(drive);
+    (void)drive_write(drive);
     for (uint32_t i = 0; i < 10; i++)
         (void)shard_expire(drive_shard(drive, 0)); /* lets in */
     drive_pass(drive, 2000);
     (void)shard_expire(drive_shard(drive, 0)); /* ends the hold */
-    drive_write(drive);
+    (void)drive_write(drive);
     uint32_t again = submit(drive, 0, "HOLD e u SEAT A/1/1");
     assert_null(answer(drive, again));
     while (shard_backlogged(drive_shard(drive, 0)))
