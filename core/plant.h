@@ -66,8 +66,7 @@
 #define PLANT_LOWERED_UNHEARD       52 /* queue.c: until the next sweep slots are handed on, whatever active_max is */
 #define PLANT_REPLAY_SHOWS_NOW      53 /* shard.c: the replay of an event's change shows its settings of now */
 #define PLANT_DONE_UNTIL_A_START    54 /* admission.c: after a start a place that is done is active till its home speaks */
-#define PLANT_WATCH_TOO_SOON        55 /* token_watch.c: what a watch's answer tells is pushed, too */
-#define PLANT_SNAPSHOT_TELLS_NEW    56 /* queue_record.c: a snapshot tells places made after it began */
+#define PLANT_SNAPSHOT_TELLS_NEW    55 /* queue_record.c: a snapshot tells places made after it began */
 /* clang-format on */
 
 #endif

@@ -142,7 +142,7 @@ token_answer_now_or_later(struct shard *shard, const struct origin *origin, uint
 void
 token_watch_begin(struct shard *shard, const struct origin *origin, uint32_t slot, uint64_t tag)
 {
-    bool later = token_undecided(token_at(shard, slot)) && !PLANTED(PLANT_WATCH_TOO_SOON);
+    bool later = token_undecided(token_at(shard, slot));
     assert(tag != 0);
     if (slab_left(&shard->queues.watchers) == 0) {
         reply_status(shard, origin, COMMAND_QUEUE_WATCH, STATUS_BUSY);
