@@ -130,8 +130,8 @@ ask_again(struct shard *shard, struct operation *op, uint8_t unsettled)
     op->seat_count = op->seats_asked;
     op->stage = STAGE_AGAIN;
     if ((unsettled & HOLD_RETURNING) != 0) {
-        /* Behind the hold's own entry, even where its record is on disk: what stands before it, or room, may
-         * still keep it from going back. */
+        /* Behind the hold's own entry, even where its record is on disk: what stands before it, or room,
+         * may still keep it from going back. */
         op->sequence = shard->sequence;
         pending_push(shard, op->sequence, operation_slot(shard, op), PENDING_OPERATION);
     }
