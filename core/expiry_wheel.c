@@ -179,17 +179,23 @@ wheel_due(struct expiry_wheel *wheel, uint64_t now_ms, uint32_t *budget)
 void
 wheel_check(const struct expiry_wheel *wheel)
 {
+    uint32_t filled = 0; /* as many slots as bits, and none without its own: each slot has its bit */
+    for (uint32_t slot = 0; slot < WHEEL_LEVELS * WHEEL_SLOTS; slot++)
+        filled += wheel->first[slot] != SLAB_NONE;
     uint64_t count = 0;
-    for (uint32_t slot = 0; slot < WHEEL_LEVELS * WHEEL_SLOTS; slot++) {
-        bool occupied = (wheel->occupied[slot / WHEEL_SLOTS] >> (slot % WHEEL_SLOTS) & 1) != 0;
-        assert(occupied == (wheel->first[slot] != SLAB_NONE));
-        uint32_t prev = WHEEL_FIRST + slot;
-        for (uint32_t i = wheel->first[slot]; i != SLAB_NONE; i = link_of(wheel, i)->next) {
-            assert(link_of(wheel, i)->prev == prev);
-            prev = i;
-            count++;
-            assert(count <= wheel->count);
+    for (uint32_t level = 0; level < WHEEL_LEVELS; level++) {
+        for (uint64_t left = wheel->occupied[level]; left != 0; left &= left - 1, filled--) {
+            uint32_t slot = level * WHEEL_SLOTS + (uint32_t)__builtin_ctzll(left);
+            uint32_t prev = WHEEL_FIRST + slot;
+            assert(wheel->first[slot] != SLAB_NONE);
+            for (uint32_t i = wheel->first[slot]; i != SLAB_NONE; i = link_of(wheel, i)->next) {
+                assert(link_of(wheel, i)->prev == prev);
+                prev = i;
+                count++;
+                assert(count <= wheel->count);
+            }
         }
     }
+    assert(filled == 0);
     assert(count == wheel->count);
 }

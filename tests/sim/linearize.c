@@ -10,7 +10,8 @@
  *     lost: executed, or left out
  *     an overdue hold may be swept before any request
  *
- * Different orders that lead to the same state are one truth.
+ * Different orders that lead to the same state are one truth. So the search goes on from a state with the same requests done
+ * once only (Lowe, "Testing for linearizability", 2017), and knows it by a hash of 64 bits.
  */
 #include "tests/sim/linearize.h"
 #include "tests/sim/model_queue.h"
@@ -22,10 +23,13 @@
 
 #define DEPTH_MAX (SIM_ROUND_OPS + 16)
 #define NODES_MAX 400000
+#define VISITED   4096 /* half of it is used: what does not fit is searched again */
 
 static struct model *stack[DEPTH_MAX + 1];
 static struct model *spare[2][TRUTHS_MAX];
 static uint32_t spare_side;
+static uint64_t visited[VISITED]; /* hashes, open addressing; 0: none */
+static uint32_t visited_count;
 
 void
 linearize_open(void)
@@ -366,11 +370,33 @@ try_op(struct linearize *linearize, uint32_t depth, uint32_t done, uint32_t inde
     }
 }
 
+/* Notes that the search goes on from here; true: it has done so before. */
+static bool
+visit(const struct linearize *linearize, uint32_t depth, uint32_t done, int32_t swept)
+{
+    uint64_t seed = (uint64_t)done << 32 | (uint32_t)swept;
+    uint64_t hash = model_hash(seed, stack[depth], linearize->round.scenario) | 1;
+    uint32_t at = (hash >> 32) % VISITED;
+    for (; visited[at] != 0; at = (at + 1) % VISITED) {
+        if (visited[at] == hash) {
+            return true;
+        }
+    }
+    if (visited_count < VISITED / 2) {
+        visited[at] = hash;
+        visited_count++;
+    }
+    return false;
+}
+
 static void
 search(struct linearize *linearize, uint32_t depth, uint32_t done, int32_t swept, struct truths *found)
 {
     const struct round *round = &linearize->round;
     assert(depth < DEPTH_MAX);
+    if (visit(linearize, depth, done, swept)) {
+        return;
+    }
     linearize->nodes++;
     if (linearize->nodes > NODES_MAX) {
         found->overflow = true;
@@ -417,6 +443,8 @@ linearize_round(struct linearize *linearize, struct truths *truths)
     linearize->nodes = 0;
     linearize->wrong = NULL;
     struct model *bottom = stack[0];
+    memset(visited, 0, sizeof visited);
+    visited_count = 0;
     for (uint32_t i = 0; i < truths->count; i++) {
         stack[0] = truths->models[i]; /* only read */
         search(linearize, 0, 0, -1, &found);

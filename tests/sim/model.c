@@ -15,6 +15,8 @@
 #include "tests/sim/model.h"
 #include "tests/sim/model_queue.h"
 
+#include "core/route.h"
+
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
@@ -79,6 +81,22 @@ model_equal(const struct model *a, const struct model *b, const struct scenario 
            memcmp(a->holds, b->holds, a->hold_count * sizeof a->holds[0]) == 0 &&
            memcmp(a->tokens, b->tokens, a->token_count * sizeof a->tokens[0]) == 0 &&
            memcmp(a->memory, b->memory, seats_size(scenario)) == 0;
+}
+
+uint64_t
+model_hash(uint64_t seed, const struct model *model, const struct scenario *scenario)
+{
+    const struct bytes parts[] = {
+        {(const char *)model, offsetof(struct model, keys)},
+        {(const char *)model->keys, model->key_count * (uint32_t)sizeof model->keys[0]},
+        {(const char *)model->holds, model->hold_count * (uint32_t)sizeof model->holds[0]},
+        {(const char *)model->tokens, model->token_count * (uint32_t)sizeof model->tokens[0]},
+        {(const char *)model->memory, (uint32_t)seats_size(scenario)},
+    };
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        seed = route_hash(seed, parts[i]);
+    }
+    return seed;
 }
 
 void

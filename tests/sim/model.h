@@ -114,6 +114,8 @@ size_t model_size(const struct scenario *scenario);
 void model_begin(struct model *model, const struct scenario *scenario);
 void model_copy(struct model *to, const struct model *from, const struct scenario *scenario);
 bool model_equal(const struct model *a, const struct model *b, const struct scenario *scenario);
+/* Of what model_equal() compares. */
+uint64_t model_hash(uint64_t seed, const struct model *model, const struct scenario *scenario);
 
 /* Executes the op at this moment: changes the model and predicts the answer. ops: all of the run. */
 /* An answer is the caller's; its long parts are written as far as they are used. */
