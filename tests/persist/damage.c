@@ -2,10 +2,10 @@
  * damage.c - every single-bit flip and every truncation of a small directory: recovered, or refused with
  * file, offset and cause; never something in between.
  *
- *     damage               every bit of every byte that is not zero, one bit of every seventh other one
- *     damage --all         every bit of every block that is not all zero, a sample of the rest. Of files
- * that a start does not open (what the newest snapshot covers) a sample, too damage --part 1/2    the first
- * half of it (for two processors)
+ *     damage --all         every bit and every length of every block that is not all zero, a sample of the rest;
+ *                          of files that a start does not open (what the newest snapshot covers) a sample, too
+ *     damage               one bit of every byte that is not zero, of every seventh other one, and some lengths
+ *     damage --part 1/2    the first half of either (for two processors)
  *
  * The directory: three epochs on 2, 3 and 2 shards, two generations of snapshots, the second in the newest
  * epoch, work behind it, and a last batch in each journal that nothing covers.
@@ -284,28 +284,28 @@ flip_file(struct test *test, struct memory_file *file, bool all)
             if (zero && (i - block) % 509 != (block / BLOCK_BYTES) % 509)
                 continue;
             for (uint32_t bit = 0; bit < 8; bit++)
-                if ((all && !zero) || file->bytes[i] != 0 ||
-                    (bit == (i * 5 + block) % 8 && (zero || i % 7 == 0)))
+                if ((all && !zero) || (bit == (i * 5 + block) % 8 && (zero || i % 7 == 0 || file->bytes[i] != 0)))
                     flip(test, file, i, bit);
         }
     }
 }
 
 static void
-truncate_file(struct test *test, struct memory_file *file)
+truncate_file(struct test *test, struct memory_file *file, bool all)
 {
     uint64_t size = file->size;
+    bool zero = false;
     for (uint64_t length = 0; length < size; length++) {
         uint64_t in_block = length % BLOCK_BYTES;
-        bool border = in_block == 0 || in_block == 1 || in_block == BLOCK_BYTES - 1;
-        if (!border && in_block % 512 != 0 && length % 97 != 0)
-            continue;
-        if (length > 64 * 1024 && !border)
+        if (in_block == 0)
+            zero = block_zero(file, length);
+        bool border = in_block <= 1 || in_block == BLOCK_BYTES - 1;
+        if (!border && (zero || (!all && in_block % 512 != 0 && length % 97 != 0)))
             continue;
         file->size = length;
         try(test, "truncation", file->name, length, size, 0);
+        file->size = size;
     }
-    file->size = size;
     char name[sizeof file->name];
     memcpy(name, file->name, sizeof name);
     (void)snprintf(file->name, sizeof file->name, "elsewhere");
@@ -371,7 +371,7 @@ main(int argc, char **argv)
         if (file->bytes == NULL || file->gone || at++ % parts != part - 1)
             continue;
         flip_file(&test, file, all && opened[i]);
-        truncate_file(&test, file);
+        truncate_file(&test, file, all && opened[i]);
     }
     printf("%" PRIu32 " files; %" PRIu64 " damaged directories: %" PRIu64 " recovered whole (%" PRIu64
            " from the older snapshot), %" PRIu64 " cut at the last batch, %" PRIu64 " refused\n",
