@@ -399,7 +399,9 @@ audit_run(const struct load_options *options, bool pool, const struct tally *tot
     struct asking asking;
     struct counts counts;
     const struct ledger *ledger = &total->ledger;
-    if (!asking_open(options, options->kill_pid != 0 ? options->patience_seconds : 0, &asking, ret_error))
+    /* a server that is killed comes back, maybe after the last answer to the crowd */
+    bool returns = options->kill_pid != 0 || options->workload->retries;
+    if (!asking_open(options, returns ? options->patience_seconds : 0, &asking, ret_error))
         return false;
     uint64_t from_ms = wall_ms();
     bool done = counts_get(&asking, &counts, ret_error);

@@ -85,7 +85,7 @@ def test_waiting_room_to_the_last_seat(server, protocol, way):
 def test_killed_in_the_middle_of_a_waiting_room(tmp_path):
     """Whoever waits is watched anew, holds and payments are asked for again under their keys; then all of it must fit."""
     first = Server(shards=2, data=tmp_path / "data")
-    child = subprocess.Popen([BINARY, "load", "open", "--resp", text_of(first.resp), "--json", *map(str, SMALL_ROOM), "--think-ms", "10"],
+    child = subprocess.Popen([BINARY, "load", "open", "--resp", text_of(first.resp), "--json", *map(str, SMALL_ROOM), "--think-ms", "50"],
                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_environment())
     seen = wait_for_sales(first)
     first.process.send_signal(signal.SIGSTOP)
