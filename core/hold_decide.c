@@ -64,8 +64,7 @@ static void
 hold_fill(struct shard *shard, struct operation *op)
 {
     struct hold *hold = hold_at(shard, op->hold);
-    bool new = shard->snapshot.stage != SNAPSHOT_NONE && shard->snapshot.stage <= SNAPSHOT_HOLDS &&
-               op->hold >= shard->snapshot.hold;
+    bool new = snapshot_comes_to(shard, SNAPSHOT_HOLDS, shard->snapshot.hold, op->hold);
     hold->id = hold_id_next(shard, op->route);
     hold->wheel.deadline_ms = op->deadline_ms;
     hold->start_ms = op->start_ms;

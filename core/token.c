@@ -190,8 +190,7 @@ token_make(struct shard *shard, const struct event *event, const struct uuid *id
     uint32_t slot = slab_take(&queues->tokens);
     assert(slot != SLAB_NONE);
     struct token *token = token_at(shard, slot);
-    bool new = shard->snapshot.stage != SNAPSHOT_NONE &&
-               shard->snapshot.stage <= SNAPSHOT_TOKENS &&slot >= shard->snapshot.token;
+    bool new = snapshot_comes_to(shard, SNAPSHOT_TOKENS, shard->snapshot.token, slot);
     *token = (struct token){
         .flags = new ? TOKEN_NEW : 0,
         .event = event->number,
