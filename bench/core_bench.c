@@ -370,7 +370,7 @@ static const char help[] =
     "                  at least the operations of all runs and one more\n"
     "  --quick         a short smoke: 1 run, 64000 commands, 1000000 seats\n"
     "  --json          one JSON object a line\n"
-    "  --only NAME     hot, large, pool, memory, expiry or shards\n";
+    "  --only NAME     hot, large, pool, memory, expiry, shards or machine\n";
 
 static bool
 number_read(const char *text, uint64_t min, uint64_t max, uint64_t step, uint64_t *ret_number)
@@ -391,7 +391,7 @@ settings_read(int argc, char **argv, struct settings *settings)
         {"seats", required_argument, NULL, 's'}, {"quick", no_argument, NULL, 'q'},
         {"json", no_argument, NULL, 'j'},        {"only", required_argument, NULL, 'n'},
         {"help", no_argument, NULL, 'h'},        {NULL, 0, NULL, 0}};
-    static const char *const names[] = {"hot", "large", "pool", "memory", "expiry", "shards"};
+    static const char *const names[] = {"hot", "large", "pool", "memory", "expiry", "shards", "machine"};
     uint64_t number;
     for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
         switch (option) {
@@ -453,5 +453,7 @@ main(int argc, char **argv)
         bench_expiry(&settings);
     if (wanted(&settings, "shards"))
         bench_shards(settings.runs, settings.operations, settings.json);
+    if (wanted(&settings, "machine"))
+        bench_machine(settings.runs, settings.operations, settings.json);
     return 0;
 }

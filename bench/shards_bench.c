@@ -64,23 +64,6 @@ struct runner {
     struct order orders[AT_ONCE];
 };
 
-static void
-pin(uint32_t index)
-{
-    cpu_set_t allowed, one;
-    CPU_ZERO(&allowed);
-    CPU_ZERO(&one);
-    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0)
-        return;
-    for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-        if (CPU_ISSET(cpu, &allowed) && index-- == 0) {
-            CPU_SET(cpu, &one);
-            (void)pthread_setaffinity_np(pthread_self(), sizeof one, &one); /* unpinned it runs, too */
-            return;
-        }
-    }
-}
-
 /* Makes the tickets: the users are numbered by the runner itself, the seats are its part of a walk over
  * all. */
 static void
@@ -144,7 +127,7 @@ runner_run(void *argument)
     struct runner *runner = argument;
     struct race *race = runner->race;
     uint64_t sent = 0;
-    pin(runner->at->index);
+    bench_pin(runner->at->index);
     tickets_make(runner);
     (void)pthread_barrier_wait(&race->start);
     runner->begin_ns = bench_now_ns();

@@ -10,6 +10,8 @@
 #include "core/route.h"
 
 #include <assert.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -293,6 +295,23 @@ order_end(struct order *order, enum command_type type, uint64_t user, enum user_
     command->type = type;
     command->user = (struct bytes){order->user, user_write(order->user, user, form)};
     command->hold = *hold;
+}
+
+void
+bench_pin(uint32_t index)
+{
+    cpu_set_t allowed, one;
+    CPU_ZERO(&allowed);
+    CPU_ZERO(&one);
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0)
+        return;
+    for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (CPU_ISSET(cpu, &allowed) && index-- == 0) {
+            CPU_SET(cpu, &one);
+            (void)pthread_setaffinity_np(pthread_self(), sizeof one, &one); /* unpinned it runs, too */
+            return;
+        }
+    }
 }
 
 void

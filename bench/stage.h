@@ -109,7 +109,14 @@ void result_print(struct result *result, bool json);
 /* Resident memory of this process, in bytes. */
 uint64_t resident_bytes(void);
 
+/* Keeps the calling thread on the processor with this number among those that the process may use; where it cannot, it runs
+ * anyway. */
+void bench_pin(uint32_t index);
+
 /* shards_bench.c */
 void bench_shards(uint32_t runs, uint64_t operations, bool json);
+
+/* machine_bench.c */
+void bench_machine(uint32_t runs, uint64_t operations, bool json);
 
 #endif

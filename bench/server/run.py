@@ -273,6 +273,22 @@ class Bench:
         shutil.rmtree(path.parent)
         self.note("bare O_DIRECT|O_DSYNC write of 4 KiB, p50 us", statistics.median(took))
 
+    def paced_pings(self, port):
+        """What one client's way there and back takes after as long a pause as a bare write, in which all that is on the way has
+        gone to sleep: with the write itself, what a durable answer cannot be faster than."""
+        pause = statistics.median(self.figures["bare O_DIRECT|O_DSYNC write of 4 KiB, p50 us"]) / 1e6
+        took, end = [], time.monotonic() + self.options.seconds
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            while time.monotonic() < end:
+                time.sleep(pause)
+                begin = time.perf_counter_ns()
+                connection.sendall(b"PING\r\n")
+                if connection.recv(64) != b"+PONG\r\n":
+                    fail("a PING was not answered")
+                took.append((time.perf_counter_ns() - begin) / 1000)
+        self.note("PING of one client after a bare write's pause, p50 us", statistics.median(took))
+
     def hold(self, port, count, *more, refusals=("HELD",)):
         """So many holds, which are not measured, and each of them granted or of a seat that was taken."""
         text = command_output([self.binary, "load", "raw", "--resp", f"127.0.0.1:{port}", "--connections", CONNECTIONS,
@@ -331,6 +347,7 @@ class Bench:
                 for connections, pipeline in kinds:
                     if connections == 1:
                         self.bare_writes()
+                        self.paced_pings(resp)
                     self.raw(f"durable {durability}, {connections} connections", resp, child.pid, pipeline, *hold,
                              connections=connections)
         with self.redis("--appendonly", "yes", "--appendfsync", "always", "--auto-aof-rewrite-percentage", 0) as (child, port):
