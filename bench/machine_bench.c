@@ -1,20 +1,19 @@
 /*
  * machine_bench.c - what the machine itself takes for what the core cannot avoid.
  *
- *     a line of memory        that no cache has: at random in as much memory as the large set touches, each wait before the next
- *     three of them at once   as a hold of a random seat asks for its user, its seat and its own place
- *     a message and answer    between two shards: 56 bytes there, 48 back, 32 at a time, nothing done with either
+ *     a line of memory        that no cache has: at random in as much memory as the large set touches, each
+ * wait before the next three of them at once   as a hold of a random seat asks for its user, its seat and
+ * its own place a message and answer    between two shards: 56 bytes there, 48 back, 32 at a time, nothing
+ * done with either
  *
  * The figures of core_bench are read beside these: see "What the machine allows" in docs/performance.md.
  */
 #include "bench/stage.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 
 #define LINE_BYTES    64
@@ -31,13 +30,7 @@
 static uint64_t *
 cycle_make(void)
 {
-    size_t size = LINES * LINE_BYTES;
-    uint64_t *lines = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (lines == MAP_FAILED) {
-        fprintf(stderr, "core_bench: no %zu bytes of memory\n", size);
-        exit(1);
-    }
-    (void)madvise(lines, size, MADV_HUGEPAGE); /* only advice */
+    uint64_t *lines = stage_memory(LINES * LINE_BYTES, false);
     const uint64_t words = LINE_BYTES / sizeof *lines;
     uint64_t random = STAGE_SEED;
     for (uint64_t i = 0; i < LINES; i++)
@@ -69,14 +62,15 @@ bench_lines(uint32_t runs, uint64_t operations, bool json)
         for (uint64_t i = 0; i < operations; i++) {
             for (uint32_t chain = 0; chain < CHAINS_MAX; chain++)
                 at[chain] = lines[at[chain] * words];
-            /* the next three are asked for when all of these have come, as a hold waits for all that it needs */
+            /* the next three are asked for when all of these have come, as a hold waits for all that it
+             * needs */
             uint64_t all = (at[0] | at[1] | at[2]) >> 63;
             for (uint32_t chain = 0; chain < CHAINS_MAX; chain++)
                 at[chain] += all;
         }
         result_add(&three, (double)(bench_now_ns() - begin_ns) / (double)operations);
     }
-    lines[0] = at[0] + at[1] + at[2]; /* so that the walks are not left out */
+    lines[0] = at[0] + at[1] + at[2];        /* so that the walks are not left out */
     (void)munmap(lines, LINES * LINE_BYTES); /* what was mapped unmaps */
     result_print(&one, json);
     result_print(&three, json);
@@ -140,19 +134,18 @@ bench_messages(uint32_t runs, uint64_t operations, bool json)
     struct result pair = {.name = "a message and its answer, both processors'", .unit = "ns"};
     for (uint32_t run = 0; run < runs; run++) {
         struct mailbox *mailboxes[2];
+        void *memory[2];
         pthread_barrier_t start;
         _Atomic uint32_t finished = 0;
         struct end ends[2];
         for (uint32_t i = 0; i < 2; i++) {
-            size_t size = (mailbox_size(MAILBOX_BYTES) + 63) / 64 * 64;
-            void *memory = aligned_alloc(64, size);
-            if (memory == NULL)
-                exit(1);
-            memset(memory, 0, size);
-            mailboxes[i] = mailbox_open(memory, MAILBOX_BYTES);
+            memory[i] = stage_memory(mailbox_size(MAILBOX_BYTES), true);
+            mailboxes[i] = mailbox_open(memory[i], MAILBOX_BYTES);
         }
-        if (pthread_barrier_init(&start, NULL, 2) != 0)
+        if (pthread_barrier_init(&start, NULL, 2) != 0) {
+            fprintf(stderr, "core_bench: could not make a barrier of two threads\n");
             exit(1);
+        }
         for (uint32_t i = 0; i < 2; i++) {
             ends[i] = (struct end){.in = mailboxes[i],
                                    .out = mailboxes[1 - i],
@@ -172,8 +165,8 @@ bench_messages(uint32_t runs, uint64_t operations, bool json)
         }
         result_add(&pair, (double)spent_ns / (double)(2 * operations));
         (void)pthread_barrier_destroy(&start);
-        free(mailboxes[0]);
-        free(mailboxes[1]);
+        for (uint32_t i = 0; i < 2; i++)
+            (void)munmap(memory[i], mailbox_size(MAILBOX_BYTES)); /* what was mapped unmaps */
     }
     result_print(&pair, json);
 }

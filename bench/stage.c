@@ -51,10 +51,8 @@ host_reply(void *context, uint64_t tag, const struct reply *reply, uint64_t sequ
     }
 }
 
-/* Zeroed memory that costs nothing until it is touched, or is touched now. As in the server, pages of 2 MiB
- * are asked for. */
-static void *
-memory_reserve(size_t size, bool touched)
+void *
+stage_memory(size_t size, bool touched)
 {
     void *memory =
         mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -110,10 +108,10 @@ open_all(struct stage *stage, uint32_t shard_count, uint32_t holds_max, uint64_t
         at->index = i;
         at->now_ms = STAGE_EPOCH_MS;
         at->memory_size = shard_size(&settings);
-        at->memory = memory_reserve(at->memory_size, touched);
+        at->memory = stage_memory(at->memory_size, touched);
         at->shard = shard_open(at->memory, &settings, &host, at->now_ms);
         for (uint32_t from = 0; from < shard_count; from++) {
-            stage->mailbox_memory[i][from] = memory_reserve(mailbox_size(MAILBOX_BYTES), touched);
+            stage->mailbox_memory[i][from] = stage_memory(mailbox_size(MAILBOX_BYTES), touched);
             at->inbox[from] = mailbox_open(stage->mailbox_memory[i][from], MAILBOX_BYTES);
         }
     }

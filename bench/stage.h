@@ -109,8 +109,12 @@ void result_print(struct result *result, bool json);
 /* Resident memory of this process, in bytes. */
 uint64_t resident_bytes(void);
 
-/* Keeps the calling thread on the processor with this number among those that the process may use; where it cannot, it runs
- * anyway. */
+/* Zeroed memory, the caller's to unmap, that costs nothing until it is touched, or is touched now. As in
+ * the server, pages of 2 MiB are asked for. Ends the process where there is none. */
+void *stage_memory(size_t size, bool touched);
+
+/* Keeps the calling thread on the processor with this number among those that the process may use; where it
+ * cannot, it runs anyway. */
 void bench_pin(uint32_t index);
 
 /* shards_bench.c */

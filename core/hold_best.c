@@ -9,8 +9,8 @@
 
 #include <assert.h>
 
-/* Looks at a section before BUSY, those after asking anew included: each failed one means that others got seats, or had some
- * in hand. */
+/* Looks at a section before BUSY, those after asking anew included: each failed one means that others got
+ * seats, or had some in hand. */
 #define BEST_TRIES_MAX 1024
 
 static void

@@ -667,8 +667,9 @@ user_at(const struct shard *shard, uint32_t user)
     return (struct user *)shard->users.items + user;
 }
 
-/* Does a snapshot under way come to what gets this slot only later? part: where it tells of its kind; next: the
- * slot that it tells next there. What is new since it began is not told: its record is behind the snapshot. */
+/* Does a snapshot under way come to what gets this slot only later? part: where it tells of its kind; next:
+ * the slot that it tells next there. What is new since it began is not told: its record is behind the
+ * snapshot. */
 static inline bool
 snapshot_comes_to(const struct shard *shard, enum snapshot_stage part, uint32_t next, uint32_t slot)
 {

@@ -2,10 +2,10 @@
  * damage.c - every single-bit flip and every truncation of a small directory: recovered, or refused with
  * file, offset and cause; never something in between.
  *
- *     damage --all         every bit and every length of every block that is not all zero, a sample of the rest;
- *                          of files that a start does not open (what the newest snapshot covers) a sample, too
- *     damage               one bit of every byte that is not zero, of every seventh other one, and some lengths
- *     damage --part 1/2    the first half of either (for two processors)
+ *     damage --all         every bit and every length of every block that is not all zero, a sample of the
+ * rest; of files that a start does not open (what the newest snapshot covers) a sample, too damage one bit
+ * of every byte that is not zero, of every seventh other one, and some lengths damage --part 1/2    the
+ * first half of either (for two processors)
  *
  * The directory: three epochs on 2, 3 and 2 shards, two generations of snapshots, the second in the newest
  * epoch, work behind it, and a last batch in each journal that nothing covers.
@@ -284,7 +284,8 @@ flip_file(struct test *test, struct memory_file *file, bool all)
             if (zero && (i - block) % 509 != (block / BLOCK_BYTES) % 509)
                 continue;
             for (uint32_t bit = 0; bit < 8; bit++)
-                if ((all && !zero) || (bit == (i * 5 + block) % 8 && (zero || i % 7 == 0 || file->bytes[i] != 0)))
+                if ((all && !zero) ||
+                    (bit == (i * 5 + block) % 8 && (zero || i % 7 == 0 || file->bytes[i] != 0)))
                     flip(test, file, i, bit);
         }
     }
@@ -299,8 +300,9 @@ truncate_file(struct test *test, struct memory_file *file, bool all)
         uint64_t in_block = length % BLOCK_BYTES;
         if (in_block == 0)
             zero = block_zero(file, length);
-        bool border = in_block <= 1 || in_block == BLOCK_BYTES - 1;
-        if (!border && (zero || (!all && in_block % 512 != 0 && length % 97 != 0)))
+        bool sample = in_block <= 1 || in_block == BLOCK_BYTES - 1 ||
+                      (length <= 64 * 1024 && (in_block % 512 == 0 || length % 97 == 0));
+        if (!sample && (zero || !all))
             continue;
         file->size = length;
         try(test, "truncation", file->name, length, size, 0);

@@ -10,8 +10,9 @@
  *     lost: executed, or left out
  *     an overdue hold may be swept before any request
  *
- * Different orders that lead to the same state are one truth. So the search goes on from a state with the same requests done
- * once only (Lowe, "Testing for linearizability", 2017), and knows it by a hash of 64 bits.
+ * Different orders that lead to the same state are one truth. So the search goes on from a state with the
+ * same requests done once only (Lowe, "Testing for linearizability", 2017), and knows it by a hash of 64
+ * bits.
  */
 #include "tests/sim/linearize.h"
 #include "tests/sim/model_queue.h"
