@@ -14,7 +14,6 @@
 
 #define ADMISSION_INLINE 46
 #define RESEND_BATCH     256
-#define EXPECTED_MAX     65536u /* 6 MiB */
 
 static inline struct admission *
 admission_at(const struct shard *shard, uint32_t slot)
@@ -30,15 +29,6 @@ admissions_open(struct shard *shard, struct carve *carve)
     slab_open(&shard->admissions.names, carve, USER_ID_SIZE_MAX, s->tokens_max);
     index_open(&shard->admissions.by_user, carve, s->tokens_max);
     shard->admissions.resend_cursor = SLAB_NONE;
-}
-
-void
-admissions_expect(struct shard *shard, uint64_t active_max)
-{
-    struct admissions *admissions = &shard->admissions;
-    if (admissions->by_user.count == 0)
-        index_touch(&admissions->by_user);
-    slab_touch(&admissions->slab, active_max < EXPECTED_MAX ? (uint32_t)active_max : EXPECTED_MAX);
 }
 
 static struct bytes

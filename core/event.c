@@ -355,8 +355,8 @@ event_keep(struct shard *shard, uint32_t number, const struct event_settings *se
         event->queue = take(store, sizeof *event->queue);
         memset(event->queue, 0, sizeof *event->queue);
     }
-    if (settings->queue_active_max > 0)
-        admissions_expect(shard, settings->queue_active_max);
+    if (settings->queue_active_max > shard->admissions.expected)
+        shard->admissions.expected = settings->queue_active_max;
     store->by_number[number] = event;
     index_add(&store->by_id, event->hash, number);
     return STATUS_OK;

@@ -12,7 +12,10 @@
 
 #define AHEAD_ITEMS_MIN 8192u
 #define AHEAD_ITEMS_MAX 32768u
+#define ACTIVE_MAX      65536u          /* let in at once: 6 MiB */
 #define BATCH_AHEAD     (1024u * 1024u) /* larger ones are rare */
+#define EVENT_AHEAD     (64u * 1024u)   /* bytes: an event of some ten thousand seats */
+#define COMMANDS_AHEAD  64u             /* under way at once, and still one page */
 
 struct growth {
     struct shard_growth *extents;
@@ -27,30 +30,35 @@ put(struct growth *growth, const void *memory, size_t used, size_t ahead, size_t
         (struct shard_growth){from, from + (ahead < size - used ? ahead : size - used)};
 }
 
-static uint32_t
-items_ahead(uint32_t used)
+/* As many again as are in use, within bounds, and those that are expected. */
+static size_t
+items_ahead(uint32_t used, uint32_t expected)
 {
-    return used < AHEAD_ITEMS_MIN ? AHEAD_ITEMS_MIN : used > AHEAD_ITEMS_MAX ? AHEAD_ITEMS_MAX : used;
+    uint32_t more = expected > used ? expected - used : 0;
+    uint32_t ahead = used < AHEAD_ITEMS_MIN   ? AHEAD_ITEMS_MIN
+                     : used > AHEAD_ITEMS_MAX ? AHEAD_ITEMS_MAX
+                                              : used;
+    return used == 0 && expected == 0 ? 0 : ahead > more ? ahead : more;
 }
 
-/* `wanted`: it will be used, though nothing of it is yet. */
+/* expected: so many items will be in use, as far as that is known. */
 static void
-put_slab(struct growth *growth, const struct slab *slab, bool wanted)
+put_slab(struct growth *growth, const struct slab *slab, uint32_t expected)
 {
     size_t size = slab->item_size;
-    uint32_t ahead = slab->fresh > 0 || wanted ? items_ahead(slab->fresh) : 0;
-    put(growth, slab->items, slab->fresh * size, ahead * size, slab->count_max * size);
+    put(growth, slab->items, slab->fresh * size, items_ahead(slab->fresh, expected) * size,
+        slab->count_max * size);
 }
 
 /* A bucket for six items (index.c); what does not fit there goes to the overflow, which grows slowly. */
 static void
-put_index(struct growth *growth, const struct index *index, bool wanted)
+put_index(struct growth *growth, const struct index *index, uint32_t expected)
 {
     size_t size = sizeof(struct index_bucket);
     size_t used = index->count > 0 ? index->bucket_count * size : 0;
-    size_t ahead = index->count > 0 || wanted ? items_ahead(index->count) / 4 * size : 0;
-    put(growth, index->buckets, used, ahead, index->bucket_count_max * size);
-    put_slab(growth, &index->overflow, false);
+    put(growth, index->buckets, used, items_ahead(index->count, expected) / 4 * size,
+        index->bucket_count_max * size);
+    put_slab(growth, &index->overflow, 0);
 }
 
 uint32_t
@@ -58,28 +66,41 @@ shard_growth(const struct shard *shard, struct shard_growth ret_extents[SHARD_GR
 {
     struct growth growth = {.extents = ret_extents};
     const struct event_store *events = &shard->events;
-    bool wanted = events->shown > 0;
+    const struct queues *queues = &shard->queues;
+    const struct admissions *admissions = &shard->admissions;
+    bool wanted = events->known > 0;
+    uint32_t waiting = admissions->expected > 0;
+    uint32_t active = admissions->expected < ACTIVE_MAX ? (uint32_t)admissions->expected : ACTIVE_MAX;
     /* what a hold by a new user takes */
     put_slab(&growth, &shard->holds, wanted);
     put_slab(&growth, &shard->users, wanted);
+    put_slab(&growth, &shard->pool_nodes, wanted);
     put_index(&growth, &shard->holds_index, wanted);
     put_index(&growth, &shard->users_index, wanted);
     for (uint32_t i = 0; i < 2; i++)
         put(&growth, shard->batches[i], 0, wanted ? BATCH_AHEAD : 0, shard->settings.batch_bytes_max);
-    /* a seat is there from the beginning, and anybody may want any of them */
+    /* commands under way */
+    put(&growth, shard->operations.items, 0, wanted ? COMMANDS_AHEAD * shard->operations.item_size : 0,
+        shard->operations.count_max * (size_t)shard->operations.item_size);
+    put(&growth, shard->pending, 0, wanted ? COMMANDS_AHEAD * sizeof *shard->pending : 0,
+        shard->pending_max * sizeof *shard->pending);
+    /* the next event; a seat is there from the beginning, and anybody may want any of them */
+    put(&growth, events->bytes, events->bytes_used, wanted ? EVENT_AHEAD : 0,
+        shard->settings.event_bytes_max);
     put(&growth, events->seats, 0, events->seats_used * sizeof(struct seat),
         shard->settings.seats_max * sizeof(struct seat));
-    put_slab(&growth, &shard->units, false);
-    put_slab(&growth, &shard->pool_nodes, false);
-    put_slab(&growth, &shard->names, false);
-    put_index(&growth, &shard->keys.index, false);
-    put_slab(&growth, &shard->queues.tokens, false);
-    put_slab(&growth, &shard->queues.token_names, false);
-    put_slab(&growth, &shard->queues.rank_nodes, false);
-    put_index(&growth, &shard->queues.by_id, false);
-    put_index(&growth, &shard->queues.by_user, false);
-    put_slab(&growth, &shard->admissions.slab, false);
-    put_index(&growth, &shard->admissions.by_user, false);
+    /* what not every hold takes */
+    put_slab(&growth, &shard->units, 0);
+    put_slab(&growth, &shard->names, 0);
+    put_index(&growth, &shard->keys.index, 0);
+    /* waiting rooms */
+    put_slab(&growth, &queues->tokens, waiting);
+    put_slab(&growth, &queues->token_names, 0);
+    put_slab(&growth, &queues->rank_nodes, waiting);
+    put_index(&growth, &queues->by_id, waiting);
+    put_index(&growth, &queues->by_user, waiting);
+    put_slab(&growth, &admissions->slab, active);
+    put_index(&growth, &admissions->by_user, active);
     assert(growth.count <= SHARD_GROWTH_MAX);
     return growth.count;
 }

@@ -52,14 +52,6 @@ index_open(struct index *index, struct carve *carve, uint32_t count_max)
     index->count_max = count_max;
 }
 
-void
-index_touch(struct index *index)
-{
-    assert(index->count == 0);
-    memset(index->buckets, 0, (size_t)index->bucket_count * sizeof index->buckets[0]);
-    slab_touch(&index->overflow, 1);
-}
-
 static struct index_bucket *
 bucket_more(const struct index *index, const struct index_bucket *bucket)
 {

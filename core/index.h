@@ -61,9 +61,6 @@ uint32_t index_next(struct index_cursor *cursor);
 /* Asks for the memory of a hash's bucket before it is needed. */
 void index_prefetch(const struct index *index, uint64_t hash);
 
-/* Touches the memory of the first items, as slab_touch(). Only of an index that is empty. */
-void index_touch(struct index *index);
-
 void index_check(const struct index *index);
 
 #endif

@@ -154,6 +154,7 @@ struct admissions {
     struct slab names;
     struct index by_user;
     uint32_t resend_cursor; /* after a start: DONE ones are told again from here on; SLAB_NONE: all are */
+    uint64_t expected;      /* the largest active_max of an event: an opening lets in as many at once */
 };
 
 /* -- token.c -- */
@@ -265,8 +266,6 @@ void admission_use(struct shard *shard, struct operation *op);
 /* The confirm, or cancel, is durable: the queue's owner learns of it; op awaits its answer. */
 void admission_tell(struct shard *shard, struct operation *op);
 bool admissions_sweep(struct shard *shard);
-/* An event with a queue comes: an opening lets in many at once, and is not to wait for memory then. */
-void admissions_expect(struct shard *shard, uint64_t active_max);
 /* Snapshot: the next one at or after *slot that has been used up, and that the owner has not taken back. */
 struct admission_kept {
     uint32_t event;

@@ -864,6 +864,12 @@ shard_event_count(const struct shard *shard)
     return shard->events.shown;
 }
 
+uint32_t
+shard_event_count_laid(const struct shard *shard)
+{
+    return shard->events.known;
+}
+
 const struct event_settings *
 shard_event(const struct shard *shard, struct bytes id)
 {

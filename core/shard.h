@@ -129,8 +129,8 @@ void shard_snapshot_begin(struct shard *shard, uint64_t generation);
 uint32_t shard_snapshot_slice(struct shard *shard, uint8_t *ret_records, uint32_t size,
                               uint32_t *ret_record_count, bool *ret_last);
 /* Memory that the shard will soon touch for the first time, of each of its parts: [from, to), always the
- * same number of them in the same order; they fall back only where an index has become empty again. A host
- * may have another thread touch it, which changes nothing there. */
+ * same number of them in the same order; they fall back only where an index has become empty again or an
+ * event could not be made. A host may have another thread touch it, which changes nothing there. */
 #define SHARD_GROWTH_MAX 32
 struct shard_growth {
     const char *from;
@@ -143,6 +143,8 @@ uint64_t shard_sequence(const struct shard *shard);
 
 /* Events this shard knows; COMMAND_EVENT_GET with event_index below this finds one. */
 uint32_t shard_event_count(const struct shard *shard);
+/* The same and those that are being made: where it changes, shard_growth() has news. */
+uint32_t shard_event_count_laid(const struct shard *shard);
 
 /* The settings of an event by id, this shard's copy, or NULL. Valid as long as the shard. */
 const struct event_settings *shard_event(const struct shard *shard, struct bytes id);

@@ -5,8 +5,6 @@
 
 #include <assert.h>
 
-#define TOUCH_BYTES 4096 /* a page; of a huge one the first touch takes all */
-
 void *
 carve_bytes(struct carve *carve, size_t size)
 {
@@ -48,16 +46,6 @@ slab_take(struct slab *slab)
     }
     slab->taken++;
     return index;
-}
-
-void
-slab_touch(struct slab *slab, uint32_t count)
-{
-    uint32_t left = slab->count_max - slab->fresh;
-    char *from = slab_item(slab, slab->fresh);
-    size_t size = (size_t)slab->item_size * (count < left ? count : left);
-    for (size_t at = 0; at < size; at += TOUCH_BYTES)
-        *(volatile char *)(from + at) = 0; /* it means nothing yet */
 }
 
 void

@@ -51,10 +51,6 @@ slab_left(const struct slab *slab)
     return slab->count_max - slab->taken;
 }
 
-/* Touches the memory of the first `count` items that were never taken, so that no later moment waits for
- * the kernel to clear it. */
-void slab_touch(struct slab *slab, uint32_t count);
-
 void slab_check(const struct slab *slab);
 
 #endif

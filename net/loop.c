@@ -224,8 +224,10 @@ int
 loop_begin(struct loop *loop, int file, uint32_t header_crc)
 {
     int result = loop_journal_open(loop, file, header_crc);
-    if (result == 0)
+    if (result == 0) {
         loop_publish(loop); /* what was recovered is seen from the first look on */
+        loop_look_warm(loop);
+    }
     return result;
 }
 
@@ -441,6 +443,13 @@ loop_publish(struct loop *loop)
     loop->published_ms = loop->now_ms;
 }
 
+void
+loop_look_warm(struct loop *loop)
+{
+    loop->events_warmed = shard_event_count_laid(loop->shard);
+    warm_look(&loop->server->warmer, loop->index, loop->shard);
+}
+
 /* ---- stopping ---- */
 
 static void
@@ -480,7 +489,7 @@ idle_ms(struct loop *loop, bool more)
 {
     if (more || loop->expire_more || loop->settle_again || loop->ready.first != NONE)
         return 0;
-    if (shard_backlogged(loop->shard) || loop->watches_more)
+    if (shard_backlogged(loop->shard) || loop->watches_more || loop->cold_count > 0)
         return 1;
     uint64_t wait = WAIT_MS_MAX;
     if (loop->published_ms != loop->now_ms)
@@ -580,11 +589,15 @@ loop_run(struct loop *loop)
         loop->watches_more = watches_step(loop);
         loop_journal_step(loop);
         look_around(loop);
+        if (loop->cold_count > 0)
+            requests_warmed(loop);
         conns_settle(loop);
         ring_bells(loop);
+        if (shard_event_count_laid(loop->shard) != loop->events_warmed)
+            loop_look_warm(loop);
         if (loop->now_ms - loop->published_ms >= PUBLISH_MS) {
             loop_publish(loop);
-            warm_look(&loop->server->warmer, loop->index, loop->shard);
+            loop_look_warm(loop);
         }
         measure(loop);
     }

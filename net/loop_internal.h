@@ -142,6 +142,7 @@ struct pending {
     bool created;
     bool replayed;
     bool poll;         /* it may wait: counted in loop->poll_count */
+    bool cold;         /* its answer waits in the stash until memory is warm */
     uint32_t position; /* streaming: next row, or index of the next event */
     uint32_t count;    /* EVENT LIST: events */
     uint64_t sequence; /* the answer waits for this record */
@@ -155,6 +156,17 @@ struct pending {
     uint8_t section_size;
     char event[EVENT_ID_SIZE_MAX];
     char section[NAME_SIZE_MAX];
+};
+
+/* The answer to whoever has made an event waits until its memory is warm; more of them: they do not wait.
+ */
+#define COLD_MAX    64
+#define COLD_MS_MAX 1000u
+struct cold_answer {
+    uint32_t slot;
+    uint32_t generation;
+    uint64_t told; /* by warm_told() */
+    uint64_t until_ms;
 };
 
 /* A token that a connection watches: watch.c. */
@@ -201,6 +213,7 @@ struct loop {
     uint64_t published_ms;
     uint64_t accept_logged_ms;
     uint64_t timers_checked_ms;
+    uint32_t events_warmed;    /* so many were there when the warming thread was told of memory last */
     uint64_t stop_deadline_ms; /* 0: not stopping */
     bool drained;
     bool expire_more;
@@ -232,6 +245,8 @@ struct loop {
     uint32_t pendings_used;
     uint32_t pending_free;
     uint32_t pending_count;
+    struct cold_answer cold[COLD_MAX];
+    uint32_t cold_count;
     uint32_t poll_count; /* long polls under way */
     uint32_t poll_max;
     struct watches watches;
@@ -312,6 +327,8 @@ void answer_encode(struct loop *loop, struct output *output, const struct reply_
                    const struct reply *reply);
 /* host->reply */
 void requests_reply(void *context, uint64_t tag, const struct reply *reply, uint64_t sequence);
+/* Answers that waited for memory leave when it is warm. */
+void requests_warmed(struct loop *loop);
 /* The connection has gone: its requests are forgotten, those in the core when they reply. */
 void requests_forget(struct loop *loop, uint32_t index);
 /* The pass of an active token, written to text (PASS_SIZE_MAX bytes); empty for any other. */
@@ -385,6 +402,8 @@ bool guard_authenticate(struct loop *loop, struct conn *conn, struct bytes name,
 
 /* ---- loop.c ---- */
 void loop_publish(struct loop *loop);
+/* Tells the warming thread what comes next. */
+void loop_look_warm(struct loop *loop);
 /* Of the monotonic clock. */
 uint64_t loop_clock_ns(void);
 

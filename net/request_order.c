@@ -40,6 +40,7 @@ request_take(struct loop *loop)
     pending->replayed = false;
     pending->poll = false;
     pending->sequence = 0;
+    pending->cold = false;
     pending->watch = 0;
     pending->memory = NULL;
     pending->stash = NULL;
@@ -145,7 +146,7 @@ flush_stashes(struct loop *loop, struct conn *conn)
     conn_push_held(loop, index);
     while (conn->request_first != NONE && !conn->dead) {
         struct pending *pending = &loop->pendings[conn->request_first];
-        if (pending->state != PENDING_ANSWERED)
+        if (pending->state != PENDING_ANSWERED || pending->cold)
             break;
         struct output output;
         conn_output_begin(loop, index, &output);
@@ -171,7 +172,7 @@ flush_stashes(struct loop *loop, struct conn *conn)
 bool
 answer_is_first(const struct conn *conn, const struct loop *loop, const struct pending *pending)
 {
-    return conn->request_first != NONE && &loop->pendings[conn->request_first] == pending;
+    return conn->request_first != NONE && &loop->pendings[conn->request_first] == pending && !pending->cold;
 }
 
 void
@@ -250,6 +251,43 @@ answer_encode(struct loop *loop, struct output *output, const struct reply_conte
         resp_encode(output, context, reply, loop->now_ms);
 }
 
+/* An event has been made. Its memory has never been touched, nor has, with the first one, what holds take:
+ * whoever came next would wait for the kernel, and everybody with him. So whoever made it does (warm.h):
+ * the answer is stashed, at most COLD_MS_MAX. */
+static void
+wait_cold(struct loop *loop, uint32_t slot)
+{
+    const struct warmer *warmer = &loop->server->warmer;
+    struct pending *pending = &loop->pendings[slot];
+    loop_look_warm(loop);
+    uint64_t told = warm_told(warmer);
+    if (warm_reached(warmer, told) || loop->cold_count == COLD_MAX)
+        return;
+    pending->cold = true;
+    loop->cold[loop->cold_count++] =
+        (struct cold_answer){slot, pending->generation, told, loop->now_ms + COLD_MS_MAX};
+}
+
+void
+requests_warmed(struct loop *loop)
+{
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < loop->cold_count; i++) {
+        struct cold_answer *answer = &loop->cold[i];
+        struct pending *pending = &loop->pendings[answer->slot];
+        if (pending->generation != answer->generation)
+            continue; /* gone with its connection */
+        if (!warm_reached(&loop->server->warmer, answer->told) && loop->now_ms < answer->until_ms) {
+            loop->cold[left++] = *answer;
+            continue;
+        }
+        pending->cold = false;
+        if (pending->state == PENDING_ANSWERED && pending->conn != NONE && !loop->conns[pending->conn].dead)
+            flush_stashes(loop, &loop->conns[pending->conn]);
+    }
+    loop->cold_count = left;
+}
+
 void
 requests_reply(void *context, uint64_t tag, const struct reply *reply, uint64_t sequence)
 {
@@ -273,6 +311,8 @@ requests_reply(void *context, uint64_t tag, const struct reply *reply, uint64_t 
     struct conn *conn = &loop->conns[pending->conn];
     if (conn->dead)
         return; /* forgotten with its connection, at the end of the tick */
+    if (reply->command == COMMAND_EVENT_CREATE && reply->created && !reply->replayed)
+        wait_cold(loop, slot);
     if (pending->streaming) {
         request_stream_reply(loop, conn, slot, reply);
     } else if (pending->follow) {

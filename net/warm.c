@@ -36,8 +36,24 @@ warm_look(struct warmer *warmer, uint32_t shard_index, const struct shard *shard
         atomic_store_explicit(&extent->to, to, memory_order_release);
         news = true;
     }
-    if (news)
+    if (news) {
+        /* release: whoever reads it with acquire sees the extents */
+        (void)atomic_fetch_add_explicit(&warmer->told, 1, memory_order_release);
         bell_ring(&warmer->bell);
+    }
+}
+
+uint64_t
+warm_told(const struct warmer *warmer)
+{
+    return atomic_load_explicit(&warmer->told, memory_order_acquire);
+}
+
+bool
+warm_reached(const struct warmer *warmer, uint64_t told)
+{
+    /* relaxed: nothing is read after it but memory that any thread may touch */
+    return !warmer->running || atomic_load_explicit(&warmer->warm, memory_order_relaxed) >= told;
 }
 
 /* Touches one step of an extent. False: there is nothing to do. */
@@ -76,10 +92,14 @@ warm_run(void *argument)
     bool refused = false;
     while (!refused && !atomic_load_explicit(&warmer->ending, memory_order_acquire)) {
         bell_sleep(&warmer->bell); /* whoever rings from here on is heard */
-        if (!warm_round(warmer, &refused))
+        uint64_t told = warm_told(warmer);
+        if (!warm_round(warmer, &refused)) {
+            atomic_store_explicit(&warmer->warm, told, memory_order_relaxed);
             bell_wait(&warmer->bell, WAIT_MS);
+        }
         bell_awake(&warmer->bell);
     }
+    atomic_store_explicit(&warmer->warm, UINT64_MAX, memory_order_relaxed);
     if (refused)
         log_info("memory is not touched ahead of its use: the kernel is older than 5.14, or has none left");
     return NULL;

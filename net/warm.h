@@ -1,9 +1,10 @@
 /*
  * warm.h - memory that shards will soon touch is touched before, by a thread of its own.
  *
- * A shard's thread says every few milliseconds what comes next (core/growth.c); only an atomic goes from it
- * to the warming thread, so it waits for nothing. Where the kernel cannot do it (before Linux 5.14), or has
- * no memory left, nothing is warmed and all works the same.
+ * A shard's thread says every few milliseconds what comes next (core/growth.c), and at once where an event
+ * was laid out; only atomics go from it to the warming thread, so it waits for nothing. Only the answer to
+ * whoever made an event waits until all that was told is warm: the crowd comes after it. Where the kernel
+ * cannot do it (before Linux 5.14), or has no memory left, nothing is warmed and all works the same.
  */
 #ifndef HOLDFAST_WARM_H
 #define HOLDFAST_WARM_H
@@ -24,6 +25,8 @@ struct warmer {
     pthread_t thread;
     bool running;
     _Atomic bool ending;
+    _Atomic uint64_t told; /* looks that had news */
+    _Atomic uint64_t warm; /* so many of them are done; UINT64_MAX: the thread has given up */
     struct bell bell;
     struct warm_extent extents[SHARDS_MAX][SHARD_GROWTH_MAX];
 };
@@ -33,5 +36,8 @@ bool warm_start(struct warmer *warmer);
 void warm_stop(struct warmer *warmer);
 /* In the shard's thread. */
 void warm_look(struct warmer *warmer, uint32_t shard_index, const struct shard *shard);
+/* All that any shard has told so far; is it warm (or never will be)? Any thread. */
+uint64_t warm_told(const struct warmer *warmer);
+bool warm_reached(const struct warmer *warmer, uint64_t told);
 
 #endif

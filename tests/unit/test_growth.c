@@ -63,6 +63,9 @@ test_what_comes_is_told(void **state)
         }
         assert_true(told(&now, slab_item(&shard->holds, shard->holds.fresh)));
         assert_true(told(&now, slab_item(&shard->users, shard->users.fresh)));
+        assert_true(told(&now, slab_item(&shard->pool_nodes, shard->pool_nodes.fresh)));
+        assert_true(told(&now, shard->operations.items));
+        assert_true(told(&now, shard->events.bytes + shard->events.bytes_used));
         assert_true(told(&now, shard->events.seats));
         assert_true(told(&now, shard->events.seats + 9));
         (void)ask(drive, "HOLD e u%u POOL ga 1", i);
@@ -72,11 +75,35 @@ test_what_comes_is_told(void **state)
     drive_close(drive);
 }
 
+/* With a waiting room also what places take, and as many admissions as it lets in at once. */
+static void
+test_a_waiting_room_is_told(void **state)
+{
+    (void)state;
+    struct shard_settings settings = drive_settings();
+    settings.tokens_max = 100000;
+    struct drive *drive = drive_open(1, &settings);
+    const struct shard *shard = drive_shard(drive, 0);
+    (void)ask(drive, "CREATE e POOL ga 100000");
+    struct look before = look_at(drive);
+    assert_false(told(&before, shard->queues.tokens.items));
+    assert_false(told(&before, shard->admissions.slab.items));
+    (void)ask(drive, "CREATE q POOL ga 100000 QUEUE 20000 300 30");
+    struct look now = look_at(drive);
+    assert_int_equal(now.count, before.count);
+    assert_true(told(&now, shard->queues.tokens.items));
+    assert_true(told(&now, shard->queues.rank_nodes.items));
+    assert_true(told(&now, slab_item(&shard->admissions.slab, 19999)));
+    assert_false(told(&now, slab_item(&shard->admissions.slab, 20000)));
+    drive_close(drive);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_comes_is_told),
+        cmocka_unit_test(test_a_waiting_room_is_told),
     };
     return cmocka_run_group_tests_name("growth", tests, NULL, NULL);
 }

@@ -5,7 +5,6 @@
 #include "tests/unit/core_drive.h"
 
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #define ITEMS 100
 
@@ -113,34 +112,6 @@ test_untouched_memory(void **state)
     free(memory);
 }
 
-/* Touched memory is there, what lies behind it is not; and nothing is taken by it. */
-static void
-test_touch(void **state)
-{
-    (void)state;
-    enum { COUNT = 64, SIZE = 4096 };
-    struct slab slab;
-    struct carve count = {NULL, 0};
-    slab_open(&slab, &count, SIZE, COUNT);
-    char *memory = mmap(NULL, count.offset, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    assert_ptr_not_equal(memory, MAP_FAILED);
-    assert_int_equal(madvise(memory, count.offset, MADV_NOHUGEPAGE), 0);
-    struct carve carve = {memory, 0};
-    slab_open(&slab, &carve, SIZE, COUNT);
-    slab_touch(&slab, 10);
-    assert_int_equal(slab_left(&slab), COUNT);
-    unsigned char there[COUNT];
-    assert_int_equal(mincore(memory, (size_t)COUNT * SIZE, there), 0);
-    for (uint32_t i = 0; i < COUNT; i++)
-        assert_int_equal(there[i] & 1, i < 10);
-    assert_int_equal(slab_take(&slab), 0);
-    slab_touch(&slab, COUNT); /* more than there are */
-    assert_int_equal(mincore(memory, (size_t)COUNT * SIZE, there), 0);
-    for (uint32_t i = 0; i < COUNT; i++)
-        assert_int_equal(there[i] & 1, 1);
-    assert_int_equal(munmap(memory, count.offset), 0);
-}
-
 int
 main(void)
 {
@@ -148,7 +119,6 @@ main(void)
         cmocka_unit_test(test_carve),
         cmocka_unit_test(test_against_an_array),
         cmocka_unit_test(test_untouched_memory),
-        cmocka_unit_test(test_touch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
