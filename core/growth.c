@@ -12,10 +12,11 @@
 
 #define AHEAD_ITEMS_MIN 8192u
 #define AHEAD_ITEMS_MAX 32768u
-#define ACTIVE_MAX      65536u          /* let in at once: 6 MiB */
-#define BATCH_AHEAD     (1024u * 1024u) /* larger ones are rare */
-#define EVENT_AHEAD     (64u * 1024u)   /* bytes: an event of some ten thousand seats */
-#define COMMANDS_AHEAD  64u             /* under way at once, and still one page */
+#define ACTIVE_MAX      65536u         /* let in at once: 6 MiB */
+#define BATCH_AHEAD     (256u * 1024u) /* larger ones are rare */
+#define EVENT_AHEAD     (64u * 1024u)  /* bytes: an event of some ten thousand seats */
+#define KEYS_AHEAD      (64u * 1024u)  /* bytes: answers that idempotency keys repeat */
+#define COMMANDS_AHEAD  64u            /* under way at once, and still one page */
 
 struct growth {
     struct shard_growth *extents;
@@ -50,14 +51,17 @@ put_slab(struct growth *growth, const struct slab *slab, uint32_t expected)
         slab->count_max * size);
 }
 
-/* A bucket for six items (index.c); what does not fit there goes to the overflow, which grows slowly. */
+/* A bucket for six items (index.c), and those it begins with; what does not fit there goes to the overflow,
+ * which grows slowly. */
 static void
 put_index(struct growth *growth, const struct index *index, uint32_t expected)
 {
     size_t size = sizeof(struct index_bucket);
-    size_t used = index->count > 0 ? index->bucket_count * size : 0;
-    put(growth, index->buckets, used, items_ahead(index->count, expected) / 4 * size,
-        index->bucket_count_max * size);
+    size_t used = index->count > 0 ? index->bucket_count : 0;
+    size_t ahead = items_ahead(index->count, expected) / 4;
+    if (ahead > 0)
+        ahead += index->bucket_count - used;
+    put(growth, index->buckets, used * size, ahead * size, index->bucket_count_max * size);
     put_slab(growth, &index->overflow, 0);
 }
 
@@ -92,13 +96,17 @@ shard_growth(const struct shard *shard, struct shard_growth ret_extents[SHARD_GR
     /* what not every hold takes */
     put_slab(&growth, &shard->units, 0);
     put_slab(&growth, &shard->names, 0);
-    put_index(&growth, &shard->keys.index, 0);
+    put_index(&growth, &shard->keys.index, wanted);
+    put(&growth, shard->keys.ring,
+        shard->keys.head < shard->keys.size ? shard->keys.head : shard->keys.size, wanted ? KEYS_AHEAD : 0,
+        shard->keys.size);
     /* waiting rooms */
     put_slab(&growth, &queues->tokens, waiting);
     put_slab(&growth, &queues->token_names, 0);
     put_slab(&growth, &queues->rank_nodes, waiting);
     put_index(&growth, &queues->by_id, waiting);
     put_index(&growth, &queues->by_user, waiting);
+    put_slab(&growth, &queues->watchers, waiting);
     put_slab(&growth, &admissions->slab, active);
     put_index(&growth, &admissions->by_user, active);
     assert(growth.count <= SHARD_GROWTH_MAX);

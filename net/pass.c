@@ -44,6 +44,16 @@ is_space(uint8_t c)
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
+static void
+sign(const struct pass_secret *secret, const char *text, size_t size, uint8_t ret_signature[SIGNATURE_SIZE])
+{
+    unsigned int signature_size = 0;
+    const unsigned char *done = HMAC(EVP_sha256(), secret->bytes, (int)secret->size,
+                                     (const unsigned char *)text, size, ret_signature, &signature_size);
+    assert(done != NULL); /* fails only without memory, or without SHA-256 */
+    assert(signature_size == SIGNATURE_SIZE);
+}
+
 bool
 pass_secret_read(const char *path, struct pass_secret *ret_secret, char *ret_cause, size_t cause_size)
 {
@@ -79,6 +89,9 @@ pass_secret_read(const char *path, struct pass_secret *ret_secret, char *ret_cau
     }
     memcpy(secret.bytes, bytes + first, secret.size);
     *ret_secret = secret;
+    /* The library sets itself up at its first use, which takes milliseconds: not within a request. */
+    uint8_t signature[SIGNATURE_SIZE];
+    sign(ret_secret, "", 0, signature);
     return true;
 }
 
@@ -140,16 +153,6 @@ pass_secret_make(const char *path, char *ret_cause, size_t cause_size)
 }
 
 /* ---- making ---- */
-
-static void
-sign(const struct pass_secret *secret, const char *text, size_t size, uint8_t ret_signature[SIGNATURE_SIZE])
-{
-    unsigned int signature_size = 0;
-    const unsigned char *done = HMAC(EVP_sha256(), secret->bytes, (int)secret->size,
-                                     (const unsigned char *)text, size, ret_signature, &signature_size);
-    assert(done != NULL); /* fails only without memory, or without SHA-256 */
-    assert(signature_size == SIGNATURE_SIZE);
-}
 
 uint32_t
 pass_make(const struct pass_secrets *secrets, struct bytes user, struct bytes event,

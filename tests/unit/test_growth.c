@@ -65,6 +65,7 @@ test_what_comes_is_told(void **state)
         assert_true(told(&now, slab_item(&shard->users, shard->users.fresh)));
         assert_true(told(&now, slab_item(&shard->pool_nodes, shard->pool_nodes.fresh)));
         assert_true(told(&now, shard->operations.items));
+        assert_true(told(&now, shard->keys.ring));
         assert_true(told(&now, shard->events.bytes + shard->events.bytes_used));
         assert_true(told(&now, shard->events.seats));
         assert_true(told(&now, shard->events.seats + 9));
@@ -93,6 +94,7 @@ test_a_waiting_room_is_told(void **state)
     assert_int_equal(now.count, before.count);
     assert_true(told(&now, shard->queues.tokens.items));
     assert_true(told(&now, shard->queues.rank_nodes.items));
+    assert_true(told(&now, shard->queues.watchers.items));
     assert_true(told(&now, slab_item(&shard->admissions.slab, 19999)));
     assert_false(told(&now, slab_item(&shard->admissions.slab, 20000)));
     drive_close(drive);
