@@ -182,16 +182,16 @@ class Comparison:
             rates = {(clients, pool): rate for (key, clients, pipeline, pool), rate in self.rates.items()
                      if key == entry.key and pipeline == 1}
             most = max(rates.values())
-            # with as many connections as it was best with, but not one alone, over which requests would queue
-            _, pool = max(rates, key=rates.get)
+            # with as many connections as it was best with, but not a few, over which requests would queue
+            clients, pool = max(rates, key=rates.get)
+            clients = max(clients, 64)
             self.say(f"open loop: {entry.key}, at most {most:,.0f}/s")
             for share in shares:
-                clients = 64
                 self.measure(entry.key, f"open {share}", clients, pool=pool, rate=max(10, most * share), seconds=seconds)
             if not entry.key.startswith("holdfast"):
                 ours = next(e.key for e in plan.ENTRIES if e.group == entry.group and e.key.startswith("holdfast"))
                 if ours in {e.key for e in self.entries()}:
-                    self.measure(ours, f"beside {entry.key}", 64, rate=max(10, most * 0.8), seconds=seconds)
+                    self.measure(ours, f"beside {entry.key}", clients, rate=max(10, most * 0.8), seconds=seconds)
 
     def run(self):
         self.pools = {}
