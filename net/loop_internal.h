@@ -158,8 +158,7 @@ struct pending {
     char section[NAME_SIZE_MAX];
 };
 
-/* The answer to whoever has made an event waits until its memory is warm; more of them: they do not wait.
- */
+/* Answers that wait until the memory of an event that was made is warm; more of them do not wait. */
 #define COLD_MAX    64
 #define COLD_MS_MAX 1000u
 struct cold_answer {
