@@ -70,8 +70,9 @@ class Run:
         self.event = event
         self.left = commands
         self.clients = [Client(number, server) for number in range(CLIENTS)]
-        self.live = []  # (hold, user, seats, pool quantity): more than one client may act on one hold
+        self.live = []  # (hold, user): more than one client may act on one hold
         self.sold = []
+        self.standing = {}  # holds that were not given back yet, as far as was told: hold -> user
         self.seat_history = {seat: [] for seat in SEATS}
         self.hold_history = {}
         self.takes = {}  # hold -> [take sent, take answered, return sent, return answered, seats, quantity]
@@ -93,12 +94,12 @@ class Run:
             user = f"{client.user}-{dice.randrange(10**9)}"
             return "hold", api.hold_request(self.event, user, **what), api.hold_form, (user, what)
         if kind < 0.62 and self.live:
-            hold, user = dice.choice(self.live[-12:])
+            hold, user = self.pick([pair for pair in self.standing.items() if pair[0] not in self.sold], self.live[-12:])
             action = dice.choice(["confirm", "release", "release"])
             request = api.confirm_request(hold, user) if action == "confirm" else api.release_request(hold, user)
             return action, request, api.ok_form, hold
         if kind < 0.74 and self.sold:
-            hold = dice.choice(self.sold[-12:])
+            hold = self.pick([hold for hold in self.sold if hold in self.standing], self.sold[-12:])
             return "cancel", api.cancel_request(hold), api.ok_form, hold
         if kind < 0.82 and self.live:
             hold, _ = dice.choice(self.live[-20:])
@@ -107,6 +108,10 @@ class Run:
             section = dice.choice(SECTIONS)
             return "map", api.seats_request(self.event, section), api.seats_form, section
         return "counts", api.event_request(self.event), api.event_form, None
+
+    def pick(self, standing, recent):
+        """Half of the time one that has units, or, once all units had gone to older ones, nothing would happen any more."""
+        return self.dice.choice(standing if standing and self.dice.random() < 0.5 else recent)
 
     def go(self):
         selector = selectors.DefaultSelector()
@@ -156,6 +161,7 @@ class Run:
                 quantity = sum(q for _, q in what.get("pools", ()))
                 self.takes[hold] = [sent, moment, None, None, seats, quantity]
                 self.live.append((hold, user))
+                self.standing[hold] = user
                 self.hold_history[hold] = []
                 for seat in seats:
                     note(self.seat_history[seat], "take", hold)
@@ -174,6 +180,7 @@ class Run:
                 if kind == "confirm" and first:
                     self.sold.append(hold)
                 if kind != "confirm":
+                    self.standing.pop(hold, None)
                     # of a release that is repeated the first to be sent may have been any of them
                     taken[2] = sent if taken[2] is None else min(taken[2], sent)
                     taken[3] = moment if taken[3] is None else min(taken[3], moment)
