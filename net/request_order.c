@@ -263,6 +263,9 @@ wait_cold(struct loop *loop, uint32_t slot)
     uint64_t told = warm_told(warmer);
     if (warm_reached(warmer, told) || loop->cold_count == COLD_MAX)
         return;
+    if (pending->memory != NULL)
+        event_memory_give(loop, pending->memory); /* the core has read it; others wait for one */
+    pending->memory = NULL;
     pending->cold = true;
     loop->cold[loop->cold_count++] =
         (struct cold_answer){slot, pending->generation, told, loop->now_ms + COLD_MS_MAX};

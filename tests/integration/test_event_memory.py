@@ -41,6 +41,20 @@ def test_what_is_pipelined_behind_it_comes_after_it():
             assert re.fullmatch(rb"\+OK\r\n" + held + rb"\+OK\r\n" + held, got), got
 
 
+def test_many_wait_at_once():
+    """More of them than there are changes of events at once (16): who only waits for memory keeps nobody else from one."""
+    with Server(shards=1) as server:
+        makers = []
+        for n in range(40):
+            makers.append(socket.create_connection(server.resp, timeout=10 * SLOWNESS))
+            makers[-1].sendall(resp_request("EVENT", "CREATE", f"e{n}", "SECTION", "A", 1000, 1000))
+            time.sleep(0.003)
+        answers = [sock.recv(64) for sock in makers]
+        assert answers == [b"+OK\r\n"] * 40
+        for sock in makers:
+            sock.close()
+
+
 @pytest.mark.parametrize("abort", [False, True])
 def test_who_made_it_is_gone_before_the_answer(abort):
     """More of them than there are changes of events at once (16), each gone at once; all of it is made, and the next is served."""
