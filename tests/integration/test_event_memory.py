@@ -44,15 +44,16 @@ def test_what_is_pipelined_behind_it_comes_after_it():
 def test_many_wait_at_once():
     """More of them than there are changes of events at once (16): who only waits for memory keeps nobody else from one."""
     with Server(shards=1) as server:
-        makers = []
+        api, makers = Resp(server), []
         for n in range(40):
             makers.append(socket.create_connection(server.resp, timeout=10 * SLOWNESS))
             makers[-1].sendall(resp_request("EVENT", "CREATE", f"e{n}", "SECTION", "A", 1000, 1000))
-            time.sleep(0.003)
+            assert poll(lambda: api.event(f"e{n}").ok, 10, 0.0005)  # it is made
         answers = [sock.recv(64) for sock in makers]
         assert answers == [b"+OK\r\n"] * 40
         for sock in makers:
             sock.close()
+        api.close()
 
 
 @pytest.mark.parametrize("abort", [False, True])
