@@ -5,6 +5,7 @@
 #include <nettle/hmac.h>
 
 #include "core/shard_internal.h"
+#include "core/text.h"
 
 static void
 refuse(struct shard *shard, const struct origin *origin, const struct command *c, enum status status,
@@ -27,7 +28,7 @@ lottery_key(const struct event_settings *settings, const struct uuid *token)
     char text[UUID_TEXT_SIZE];
     uint8_t digest[8];
     uint64_t key = 0;
-    uuid_format(token, text);
+    (void)put_uuid(text, token);
     hmac_sha256_set_key(&hmac, sizeof settings->lottery_seed, settings->lottery_seed);
     hmac_sha256_update(&hmac, sizeof text, (const uint8_t *)text);
     hmac_sha256_digest(&hmac, sizeof digest, digest);

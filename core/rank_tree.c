@@ -9,6 +9,7 @@
 
 #include <assert.h>
 #include <string.h>
+#include <wchar.h>
 
 static_assert(sizeof(struct rank_node) == 512, "eight cache lines");
 
@@ -331,15 +332,16 @@ last_leaf(const struct rank_tree *tree, const struct rank_place *place)
     return index;
 }
 
-/* Which of the leaf's items it is. No early end, so that it takes several at a time. */
+static_assert(sizeof(wchar_t) == sizeof(uint32_t), "wmemchr() looks for one");
+
+/* Which of the leaf's items it is. */
 static uint32_t
 item_place(const struct rank_node *leaf, uint32_t slot)
 {
-    uint32_t at = 0;
-    for (uint32_t i = 0; i < leaf->count; i++)
-        at += leaf->items[i] == slot ? i + 1 : 0;
-    assert(at > 0);
-    return at - 1;
+    const wchar_t *items = (const wchar_t *)leaf->items;
+    const wchar_t *at = wmemchr(items, (wchar_t)slot, leaf->count);
+    assert(at != NULL);
+    return (uint32_t)(at - items);
 }
 
 void

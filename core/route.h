@@ -56,10 +56,4 @@ uint16_t uuid_route16(const struct uuid *id);
 /* A hash for tables, from the id's 46 random bits. */
 uint64_t uuid_hash(const struct uuid *id);
 
-/* 36 characters, hexadecimal digits of either case, version 7. False: ret_id is untouched. */
-bool uuid_parse(struct bytes text, struct uuid *ret_id);
-
-/* Writes UUID_TEXT_SIZE characters, no zero. */
-void uuid_format(const struct uuid *id, char *ret_text);
-
 #endif

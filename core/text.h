@@ -60,7 +60,7 @@ put_bytes(char *at, const char *data, size_t size)
 
 /* At most 20 bytes. */
 char *put_unsigned(char *at, uint64_t value);
-/* 36 bytes, small letters. */
+/* UUID_TEXT_SIZE bytes, small letters. */
 char *put_uuid(char *at, const struct uuid *uuid);
 /* Two small hexadecimal digits a byte. */
 char *put_hex(char *at, const uint8_t *data, size_t size);
@@ -71,6 +71,8 @@ char *put_http_date(char *at, uint64_t ms);
 
 /* Decimal, no sign but a minus, no leading zero: the only text of its number. */
 bool integer_parse(struct bytes text, int64_t *ret_value);
+/* UUID_TEXT_SIZE characters, hexadecimal digits of either case, version 7. False: ret_uuid is untouched. */
+bool uuid_parse(struct bytes text, struct uuid *ret_uuid);
 bool rfc3339_parse(struct bytes text, int64_t *ret_ms);
 /* Value of a hexadecimal digit, or -1. */
 int hex_digit(char c);

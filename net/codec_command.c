@@ -305,8 +305,8 @@ change_end(const struct event_change *change, const char **ret_expected)
 void
 request_command(struct request *request, enum command_type type)
 {
-    /* A kilobyte of seats and pools behind stays as it is: the counts say that none of it is there. */
-    memset(&request->command, 0, offsetof(struct command, seats));
+    /* A kilobyte of pools and seats behind stays as it is: the counts say that none of it is there. */
+    memset(&request->command, 0, offsetof(struct command, pools));
     request->kind = REQUEST_COMMAND;
     request->pass = (struct bytes){NULL, 0};
     request->command.type = type;

@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "core/record.h"
-#include "core/route.h"
+#include "core/text.h"
 #include "persist/journal_tool_internal.h"
 
 static const char *const type_words[] = {
@@ -143,7 +143,7 @@ static json_t *
 json_uuid(const struct uuid *id)
 {
     char text[UUID_TEXT_SIZE];
-    uuid_format(id, text);
+    (void)put_uuid(text, id);
     return json_stringn(text, sizeof text);
 }
 

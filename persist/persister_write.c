@@ -418,7 +418,7 @@ put_published(struct writer *writer, const struct work *work, const struct publi
     if (row->event != NULL)
         of = event_id(row->event);
     else
-        uuid_format(&row->of, id);
+        (void)put_uuid(id, &row->of);
     row_begin(&writer->rows[TABLE_OUTBOX], TABLE_OUTBOX, columns);
     pg_put_int8(columns[0], (int64_t)row->sequence);
     pg_put_time(columns[1], row->time_ms);

@@ -13,6 +13,7 @@
 #include "persist/verify.h"
 
 #include "core/route.h"
+#include "core/text.h"
 #include "persist/mirror.h"
 #include "persist/persister_session.h"
 #include "persist/pg_binary.h"
@@ -67,7 +68,7 @@ static struct id_text
 text_of(const struct uuid *id)
 {
     struct id_text result = {{0}};
-    uuid_format(id, result.text);
+    (void)put_uuid(result.text, id); /* the zero behind it is there */
     return result;
 }
 
