@@ -144,9 +144,11 @@ void
 stage_messages(struct stage_shard *at)
 {
     for (uint32_t from = 0; from < at->stage->shard_count; from++) {
-        const void *message;
+        const void *message, *next;
         uint32_t size;
         while (from != at->index && (message = mailbox_peek(at->inbox[from], &size)) != NULL) {
+            while ((next = mailbox_foresee(at->inbox[from])) != NULL)
+                shard_message_foreseen(at->shard, next);
             shard_message(at->shard, from, message, size);
             mailbox_take(at->inbox[from]);
         }

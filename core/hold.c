@@ -18,20 +18,12 @@
 
 #include <assert.h>
 
-/* Asks for the bucket that the next hold will go into. */
+/* The bucket that a hold of such an id will go into. */
 void
-hold_prefetch(const struct shard *shard, uint16_t route)
+hold_prefetch(const struct shard *shard, uint16_t route, uint64_t random)
 {
-    struct uuid next = uuid_put(shard->now_ms, shard->id_counter + 1, route, shard->id_random);
-    index_prefetch(&shard->holds_index, uuid_hash(&next));
-}
-
-struct uuid
-hold_id_next(struct shard *shard, uint16_t route)
-{
-    struct uuid id = uuid_put(shard->now_ms, ++shard->id_counter, route, shard->id_random);
-    shard->id_random = uuid_random(shard->settings.id_seed, shard->id_counter + 1);
-    return id;
+    struct uuid id = uuid_put(0, 0, route, random);
+    index_prefetch(&shard->holds_index, uuid_hash(&id));
 }
 
 /* Asks at once for all that the end of a hold will touch: its user, its seats, its neighbours in the wheel.

@@ -65,7 +65,7 @@ hold_fill(struct shard *shard, struct operation *op)
 {
     struct hold *hold = hold_at(shard, op->hold);
     bool new = snapshot_comes_to(shard, SNAPSHOT_HOLDS, shard->snapshot.hold, op->hold);
-    hold->id = hold_id_next(shard, op->route);
+    hold->id = uuid_put(shard->now_ms, ++shard->id_counter, op->route, op->id_random);
     hold->wheel.deadline_ms = op->deadline_ms;
     hold->start_ms = op->start_ms;
     hold->ended_ms = 0;

@@ -329,13 +329,15 @@ command_hold(struct shard *shard, const struct origin *origin, const struct comm
         return;
     }
     /* Four places in memory are far from each other: the user's, the seat's (resolve), the new hold's
-     * bucket. They are asked for at once and used later. */
+     * bucket. They are asked for at once and used later: that is why the id is drawn now. */
+    uint64_t id_random = id_draw(shard);
     user_prefetch(shard, event->number, hash);
-    hold_prefetch(shard, route16(hash));
+    hold_prefetch(shard, route16(hash), id_random);
     struct operation *op = operation_take(shard, origin, c->type);
     op->event = event->number;
     op->key_used = c->key.size > 0;
     op->route = route16(hash);
+    op->id_random = id_random;
     op->key = key;
     op->fingerprint = fingerprint;
     operation_meta(op, c);

@@ -69,8 +69,7 @@ command_queue_join(struct shard *shard, const struct origin *origin, const struc
         reply_status(shard, origin, c->type, STATUS_BUSY);
         return;
     }
-    struct uuid id =
-        uuid_make(shard->now_ms, shard->settings.id_seed, ++shard->id_counter, route16(event->hash));
+    struct uuid id = uuid_put(shard->now_ms, ++shard->id_counter, route16(event->hash), id_draw(shard));
     bool early = event_open_at(event) > shard->now_ms;
     uint64_t key = early && event->settings->queue_lottery && !PLANTED(PLANT_DRAW_BY_ARRIVAL)
                        ? lottery_key(event->settings, &id)

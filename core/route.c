@@ -28,15 +28,9 @@ route_hash_part(uint64_t hash, uint64_t part)
 }
 
 uint64_t
-uuid_random(uint64_t seed, uint64_t counter)
+uuid_random(uint64_t seed, uint64_t draw)
 {
-    return XXH3_64bits_withSeed(&counter, sizeof counter, seed) >> 18;
-}
-
-struct uuid
-uuid_make(uint64_t now_ms, uint64_t seed, uint64_t counter, uint16_t route)
-{
-    return uuid_put(now_ms, counter, route, uuid_random(seed, counter));
+    return XXH3_64bits_withSeed(&draw, sizeof draw, seed) >> 18;
 }
 
 struct uuid

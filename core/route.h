@@ -33,8 +33,9 @@ route_shard(uint16_t route, uint32_t shard_count)
  *     12 bits  low bits of the counter: ids of one millisecond sort as they were made
  *      2 bits  variant
  *     16 bits  route16 of the owner
- *     46 bits  a keyed hash of the counter: not to be guessed, and spread evenly over hash tables
+ *     46 bits  a keyed hash of the number of a draw: not to be guessed, and spread evenly over hash tables
  */
+
 /* When it was made, in milliseconds since 1970 (RFC 9562, 5.7). */
 static inline uint64_t
 uuid_time_ms(const struct uuid *id)
@@ -45,11 +46,9 @@ uuid_time_ms(const struct uuid *id)
     return ms;
 }
 
-struct uuid uuid_make(uint64_t now_ms, uint64_t seed, uint64_t counter, uint16_t route);
-
-/* The same in two steps: the keyed hash can be made before the time and the owner are known. */
-uint64_t uuid_random(uint64_t seed, uint64_t counter);
 struct uuid uuid_put(uint64_t now_ms, uint64_t counter, uint16_t route, uint64_t random);
+/* The 46 bits of one draw; they can be drawn before the rest is known. */
+uint64_t uuid_random(uint64_t seed, uint64_t draw);
 
 uint16_t uuid_route16(const struct uuid *id);
 

@@ -128,7 +128,7 @@ shard_open(void *memory, const struct shard_settings *settings, const struct sha
     shard->host = *host;
     shard->now_ms = now_ms;
     lay_out(shard, &carve);
-    shard->id_random = uuid_random(settings->id_seed, 1);
+    shard->id_random = uuid_random(settings->id_seed, shard->id_draws);
     wheel_open(&shard->wheel, &shard->holds, offsetof(struct hold, wheel), now_ms);
     queues_begin(shard);
     shard->ended_first = shard->ended_last = SLAB_NONE;
@@ -428,6 +428,14 @@ key_replayed(struct shard *shard, const struct origin *origin, const struct comm
 
 /* ---- commands in ---- */
 
+uint64_t
+id_draw(struct shard *shard)
+{
+    uint64_t random = shard->id_random;
+    shard->id_random = uuid_random(shard->settings.id_seed, ++shard->id_draws);
+    return random;
+}
+
 /* The shard that a command belongs to; hash: of its user. */
 static uint32_t
 command_home(const struct shard *shard, const struct command *c, uint64_t hash)
@@ -705,6 +713,24 @@ message_execute(struct shard *shard, uint32_t from, const struct message_header 
     default:
         operation_answer(shard, header, from);
         break;
+    }
+}
+
+/* Events are known to every shard before anybody is asked for their units. */
+void
+shard_message_foreseen(const struct shard *shard, const void *message)
+{
+    const struct message_header *header = message;
+    if (header->type == MESSAGE_RESERVE) {
+        const struct message_reserve *reserve = message;
+        const struct event *event = event_at(shard, reserve->event);
+        for (uint32_t i = 0; i < reserve->seat_count; i++)
+            event_seat_prefetch(event, event_seat_place(event, reserve->seats[i]));
+    } else if (header->type == MESSAGE_SETTLE) {
+        const struct message_settle *settle = message;
+        const struct event *event = event_at(shard, settle->event);
+        for (uint32_t i = 0; i < settle->seat_count; i++)
+            event_seat_prefetch(event, event_seat_place(event, settle->seats[i].ref));
     }
 }
 

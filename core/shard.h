@@ -74,6 +74,9 @@ void shard_time(struct shard *shard, uint64_t now_ms);
 /* Executes a command or passes it to the shard that owns it; the reply comes by host->reply. */
 void shard_command(struct shard *shard, uint64_t tag, const struct command *command);
 
+/* A message that is soon to be taken: asks for the memory it will need, and changes nothing. */
+void shard_message_foreseen(const struct shard *shard, const void *message);
+
 /* Takes one message that `from` has sent. */
 void shard_message(struct shard *shard, uint32_t from, const void *message, uint32_t size);
 

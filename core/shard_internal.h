@@ -326,7 +326,8 @@ struct operation {
     uint64_t sequence; /* of its record */
     uint64_t deadline_ms;
     uint64_t start_ms;
-    uint8_t state; /* enum hold_state after it */
+    uint64_t id_random; /* of its hold's id */
+    uint8_t state;      /* enum hold_state after it */
     uint8_t seat_count;
     uint8_t seats_asked; /* without those of best */
     uint8_t pool_count;
@@ -355,18 +356,18 @@ struct operation {
     struct trace trace;
     uint8_t request_id_size;
     uint8_t payment_ref_size;
-    uint8_t event_id_size; /* 0: none is to be shown */
+    uint8_t event_id_size;  /* 0: none is to be shown */
+    uint32_t gather;        /* slot in gathers, or SLAB_NONE */
+    uint32_t waiting_first; /* parked commands of the same user */
+    uint32_t waiting_last;
+    struct operation_seat seats[HOLD_SEATS_MAX];
+    struct operation_pool pools[HOLD_POOLS_MAX];
     char request_id[REQUEST_ID_SIZE_MAX];
     union {
         char payment_ref[PAYMENT_REF_SIZE_MAX];
         char event_id[EVENT_ID_SIZE_MAX]; /* a kept key's: of the event to be shown */
     };
-    struct operation_seat seats[HOLD_SEATS_MAX];
-    struct operation_pool pools[HOLD_POOLS_MAX];
     struct section_look look;
-    uint32_t gather;        /* slot in gathers, or SLAB_NONE */
-    uint32_t waiting_first; /* parked commands of the same user */
-    uint32_t waiting_last;
     uint8_t packed[OPERATION_PACKED_MAX]; /* the answer, once decided */
 };
 
@@ -442,8 +443,9 @@ struct shard {
     struct shard_settings settings;
     struct shard_host host;
     uint64_t now_ms;
-    uint64_t id_counter;
-    uint64_t id_random; /* of the next id */
+    uint64_t id_counter; /* ids made */
+    uint64_t id_draws;
+    uint64_t id_random; /* the draw to come */
 
     struct event_store events;
     struct slab users;
@@ -689,11 +691,10 @@ hold_lines(const struct shard *shard, struct hold *hold)
         return hold->units;
     return ((struct units_extent *)slab_item(&shard->units, hold->units_more))->lines;
 }
-void hold_prefetch(const struct shard *shard, uint16_t route);
+void hold_prefetch(const struct shard *shard, uint16_t route, uint64_t random);
 /* When the bucket has come: asks for the holds that it names. */
 void hold_prefetch_found(const struct shard *shard, const struct uuid *id);
 void hold_prefetch_parts(const struct shard *shard, uint32_t hold);
-struct uuid hold_id_next(struct shard *shard, uint16_t route);
 uint32_t hold_find(const struct shard *shard, const struct uuid *id);
 /* Makes room for one more hold, forgetting the oldest ended one where need be. False: none. */
 bool hold_room(struct shard *shard, uint32_t line_count, bool new_user);
@@ -925,6 +926,8 @@ void keeper_answered(struct shard *shard, uint32_t operation, const struct reply
 void keeper_counted(struct shard *shard, struct operation *op, const struct event_view *view);
 
 /* -- shard.c -- */
+/* The random part of an id to be, drawn once for each. */
+uint64_t id_draw(struct shard *shard);
 /* The answer to an operation's command or a refused command; takes shard->reply. */
 void reply_send(struct shard *shard, const struct origin *origin, const struct reply *reply,
                 uint64_t sequence);

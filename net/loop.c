@@ -382,8 +382,10 @@ drain(struct loop *loop)
             continue;
         uint32_t count = 0;
         uint32_t size;
-        const void *message;
+        const void *message, *next;
         while (count < MESSAGES_PER_DRAIN && (message = mailbox_peek(mailbox, &size)) != NULL) {
+            while ((next = mailbox_foresee(mailbox)) != NULL)
+                shard_message_foreseen(loop->shard, next);
             shard_message(loop->shard, from, message, size);
             mailbox_take(mailbox);
             count++;

@@ -44,6 +44,11 @@ struct header {
     uint32_t kind;
 };
 
+/* How far ahead messages are foreseen: some eight of the shortest; and how far their own lines are asked
+ * for, which the other processor has. */
+#define FORESEEN_BYTES 512
+#define FETCHED_BYTES  384
+
 static_assert(sizeof(struct header) == 8, "messages stay 8-aligned");
 
 struct mailbox {
@@ -53,6 +58,7 @@ struct mailbox {
     /* the consumer's line */
     _Alignas(64) _Atomic uint64_t head;
     uint64_t tail_cached;
+    uint64_t foreseen; /* messages before it have been */
     /* read by both, written by none */
     _Alignas(64) size_t capacity;
     _Alignas(64) char data[];
@@ -76,6 +82,7 @@ mailbox_open(void *memory, size_t capacity)
     atomic_init(&mailbox->head, 0);
     mailbox->head_cached = 0;
     mailbox->tail_cached = 0;
+    mailbox->foreseen = 0;
     mailbox->capacity = capacity;
     return mailbox;
 }
@@ -139,6 +146,25 @@ mailbox_peek(struct mailbox *mailbox, uint32_t *ret_size)
     }
     assert(header->kind == KIND_MESSAGE);
     *ret_size = header->size;
+    return header + 1;
+}
+
+const void *
+mailbox_foresee(struct mailbox *mailbox)
+{
+    uint64_t head = atomic_load_explicit(&mailbox->head, memory_order_relaxed);
+    if (mailbox->foreseen < head)
+        mailbox->foreseen = head; /* taken before it was foreseen */
+    if (mailbox->foreseen == mailbox->tail_cached || mailbox->foreseen - head >= FORESEEN_BYTES)
+        return NULL;
+    struct header *header = header_at(mailbox, mailbox->foreseen);
+    if (header->kind == KIND_PADDING) {
+        mailbox->foreseen += header->size;
+        header = header_at(mailbox, mailbox->foreseen);
+    }
+    assert(header->kind == KIND_MESSAGE);
+    __builtin_prefetch(header_at(mailbox, mailbox->foreseen + FETCHED_BYTES));
+    mailbox->foreseen += sizeof *header + header->size;
     return header + 1;
 }
 

@@ -28,6 +28,10 @@ bool mailbox_send(struct mailbox *mailbox, const void *message, uint32_t size);
 const void *mailbox_peek(struct mailbox *mailbox, uint32_t *ret_size);
 void mailbox_take(struct mailbox *mailbox);
 
+/* Consumer. After a peek: each message once, in order, before it is the oldest, so that its memory can be
+ * asked for; NULL where none is there yet, or they are too far ahead. */
+const void *mailbox_foresee(struct mailbox *mailbox);
+
 /* Consumer: nothing to take. */
 bool mailbox_empty(struct mailbox *mailbox);
 

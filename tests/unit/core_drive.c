@@ -801,7 +801,7 @@ id_of(struct drive *drive, struct bytes name)
     for (uint32_t i = drive->name_count; i > 0; i--)
         if (word_is(name, drive->names[i - 1].text))
             return drive->names[i - 1].id;
-    return uuid_make(drive->now_ms, 7, name.size, (uint16_t)(name.data[0] << 9));
+    return uuid_put(drive->now_ms, name.size, (uint16_t)(name.data[0] << 9), uuid_random(7, name.size));
 }
 
 struct uuid

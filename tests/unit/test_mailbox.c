@@ -102,6 +102,45 @@ test_every_place_and_size(void **state)
     free(mailbox);
 }
 
+/* What is foreseen: every message once, in order, none too far ahead, whether all are asked for or not. */
+static void
+test_foresees_each_message_once(void **state)
+{
+    (void)state;
+    struct mailbox *mailbox = make(4096);
+    uint64_t message[16], sent = 0, taken = 0, foreseen = 0, skipped = 0, furthest = 0;
+    uint32_t size;
+    const uint64_t *next;
+    assert_null(mailbox_foresee(mailbox));
+    for (uint64_t step = 0; step < 20000; step++) {
+        message[0] = sent;
+        while (sent - taken < 1 + step % 37 &&
+               mailbox_send(mailbox, message, (uint32_t)(8 * (1 + (sent * 7) % 16))))
+            message[0] = ++sent;
+        if (mailbox_peek(mailbox, &size) == NULL)
+            continue;
+        bool looks = step % 5 != 0;
+        while (looks && (next = mailbox_foresee(mailbox)) != NULL) {
+            if (foreseen < taken) {
+                skipped += taken - foreseen;
+                foreseen = taken;
+            }
+            assert_int_equal(*next, foreseen);
+            foreseen++;
+            assert_true(foreseen <= sent);
+            furthest = foreseen - taken > furthest ? foreseen - taken : furthest;
+        }
+        assert_true(!looks || foreseen > taken);
+        next = mailbox_peek(mailbox, &size);
+        assert_int_equal(*next, taken);
+        mailbox_take(mailbox);
+        taken++;
+    }
+    assert_true(furthest >= 4 && furthest <= 512 / 16 + 1);
+    assert_true(skipped > 0);
+    free(mailbox);
+}
+
 #define MESSAGES 300000u
 
 struct pair {
@@ -145,6 +184,9 @@ test_two_threads_lose_nothing(void **state)
     while (expected < MESSAGES) {
         uint32_t size;
         const uint64_t *message = mailbox_peek(pair.mailbox, &size);
+        const uint64_t *next;
+        while (message != NULL && expected % 3 == 0 && (next = mailbox_foresee(pair.mailbox)) != NULL)
+            assert_true(*next >= expected);
         if (message != NULL) {
             assert_int_equal(size, 8 * (1 + expected % 8));
             for (uint32_t w = 0; w < size / 8; w++)
@@ -197,6 +239,7 @@ main(void)
         cmocka_unit_test(test_empty_then_full_then_empty),
         cmocka_unit_test(test_room_comes_back_with_each_take),
         cmocka_unit_test(test_every_place_and_size),
+        cmocka_unit_test(test_foresees_each_message_once),
         cmocka_unit_test(test_two_threads_lose_nothing),
         cmocka_unit_test(test_bell_is_silent_for_who_is_awake),
     };

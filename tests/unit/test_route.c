@@ -53,6 +53,12 @@ test_hash_depends_on_seed_name_and_part(void **state)
     assert_true(route_hash(1, (struct bytes){"ab", 1}) != route_hash(1, (struct bytes){"ab", 2}));
 }
 
+static struct uuid
+uuid_make(uint64_t now_ms, uint64_t seed, uint64_t counter, uint16_t route)
+{
+    return uuid_put(now_ms, counter, route, uuid_random(seed, counter));
+}
+
 static void
 test_uuid_layout(void **state)
 {
