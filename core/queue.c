@@ -36,7 +36,7 @@ queues_open(struct shard *shard, struct carve *carve)
         (struct rank_place){&queues->tokens, offsetof(struct token, rank), &queues->rank_nodes};
     index_open(&queues->by_id, carve, s->tokens_max);
     index_open(&queues->by_user, carve, s->tokens_max);
-    slab_open(&queues->watchers, carve, sizeof(struct watcher), s->watchers_max);
+    slab_open(&queues->watchers, carve, sizeof(struct watcher), s->watchers_max + s->operations_max);
 }
 
 void

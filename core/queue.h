@@ -109,7 +109,7 @@ struct queues {
     struct index by_id;
     struct index by_user; /* those that have a place */
     struct expiry_wheel wheel;
-    struct slab watchers;
+    struct slab watchers; /* polls and watches, and answers that wait: watchers_room() */
     struct expiry_wheel watcher_wheel;
     uint32_t watch_cursor; /* of the walk over watchers */
     uint32_t owed_count;
@@ -190,7 +190,12 @@ void token_end(struct shard *shard, uint32_t token, enum token_state state, cons
 void token_end_overdue(struct shard *shard, uint32_t token);
 
 /* -- token_watch.c -- */
-/* False: the bound on watchers is reached. */
+/* Room for one more poll or watch. Beyond it operations_max watchers are left to answers that wait for a
+ * decision: what has been done must be told. */
+bool watchers_room(const struct shard *shard);
+/* Room for such an answer, to be looked at before anything is done. */
+bool answer_room(const struct shard *shard);
+/* False: there is no room. */
 bool watcher_add(struct shard *shard, uint32_t token, enum watcher_kind kind, const struct origin *origin,
                  enum command_type command, bool created, uint64_t wait_ms);
 /* From now on that shard is told of the token, which is there, by this tag; a token that is being decided

@@ -64,8 +64,8 @@ command_queue_join(struct shard *shard, const struct origin *origin, const struc
         return;
     }
     bool unswept = slot != SLAB_NONE && token_at(shard, slot)->state <= TOKEN_ACTIVE;
-    if (unswept || shard->scarcity != SCARCE_NOT || !token_end_room(shard) || !token_room(shard) ||
-        !message_room(shard, origin->shard)) {
+    if (unswept || shard->scarcity != SCARCE_NOT || !answer_room(shard) || !token_end_room(shard) ||
+        !token_room(shard) || !message_room(shard, origin->shard)) {
         reply_status(shard, origin, c->type, STATUS_BUSY);
         return;
     }
@@ -106,7 +106,8 @@ command_queue_get(struct shard *shard, const struct origin *origin, const struct
         return;
     if (c->wait_ms > 0 && !shard->queues.polls_ended &&
         token_state_now(shard, token_at(shard, slot)) == TOKEN_WAITING) {
-        if (!watcher_add(shard, slot, WATCH_ONCE, origin, c->type, false, c->wait_ms))
+        if (!watchers_room(shard) ||
+            !watcher_add(shard, slot, WATCH_ONCE, origin, c->type, false, c->wait_ms))
             reply_status(shard, origin, c->type, STATUS_BUSY);
         return;
     }
@@ -120,7 +121,7 @@ command_queue_leave(struct shard *shard, const struct origin *origin, const stru
     if (slot == SLAB_NONE)
         return;
     if (token_at(shard, slot)->state <= TOKEN_ACTIVE) {
-        if (!token_end_room(shard)) {
+        if (!answer_room(shard) || !token_end_room(shard)) {
             reply_status(shard, origin, c->type, STATUS_BUSY);
             return;
         }

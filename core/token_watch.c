@@ -31,6 +31,18 @@ watcher_remove(struct shard *shard, uint32_t slot)
 }
 
 bool
+watchers_room(const struct shard *shard)
+{
+    return slab_left(&shard->queues.watchers) > shard->settings.operations_max;
+}
+
+bool
+answer_room(const struct shard *shard)
+{
+    return slab_left(&shard->queues.watchers) > 0;
+}
+
+bool
 watcher_add(struct shard *shard, uint32_t token, enum watcher_kind kind, const struct origin *origin,
             enum command_type command, bool created, uint64_t wait_ms)
 {
@@ -144,7 +156,7 @@ token_watch_begin(struct shard *shard, const struct origin *origin, uint32_t slo
 {
     bool later = token_undecided(token_at(shard, slot));
     assert(tag != 0);
-    if (slab_left(&shard->queues.watchers) == 0) {
+    if (!watchers_room(shard)) {
         reply_status(shard, origin, COMMAND_QUEUE_WATCH, STATUS_BUSY);
         return;
     }

@@ -29,7 +29,7 @@ OUTCOMES = {
     "noextend": ((409,), {"deadline_max_in_ms"}, set()),
     "closed": ((409,), set(), {"opens_in_ms"}),
     "keyreused": ((422,), set(), set()),
-    "noevent": ((404,), set(), {"unit"}),
+    "noevent": ((404,), {"unit"}, set()),
     "notoken": ((404,), set(), set()),
     "notadmitted": ((403,), set(), set()),
     "noseat": ((404,), {"unit"}, set()),

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from api import Resp
 from server import SANITIZED, SLOWNESS
 from wire import HttpReader, http_request, resp_request
 
@@ -112,3 +113,21 @@ def test_whole_and_split(server, protocol, row):
     for sock, cut in zip(socks, cuts):
         check(protocol, row, receive(sock, protocol, row), f"cut at {cut}")
         sock.close()
+
+
+@pytest.mark.parametrize("protocol", TABLES)
+def test_nothing_behind_a_bad_one_is_executed(server, new_id, protocol):
+    """A whole good hold in the same segment behind each input that closes: one answer, the end, and nobody holds anything."""
+    event = new_id()
+    admin = Resp(server)
+    assert admin.create(event, pools=[("ga", 1000)]).ok
+    rows = [row for row in TABLES[protocol] if row["closes"]]
+    assert len(rows) >= 40
+    for at, row in enumerate(rows):
+        smuggled = (resp_request("HOLD", event, f"u{at}", "POOL", "ga", 1) if protocol == "resp" else
+                    http_request("POST", f"/v1/events/{event}/holds", {"user": f"u{at}", "pools": [{"name": "ga", "quantity": 1}]}))
+        with connect(server, protocol) as sock:
+            send(sock, row["input"].encode("latin-1") + smuggled)
+            check(protocol, row, receive(sock, protocol, row), "with another behind it")
+    assert admin.event(event)["counts"]["held"] == 0
+    admin.close()

@@ -1,6 +1,7 @@
 """test_bounds.py - each bound of limits.h and of the settings, reached: the documented refusal, nothing lost, and service again
 afterwards. (Bounds of single requests, such as 16 seats, are in test_outcomes.py; those of time and output in
 test_connections.py.)"""
+import re
 import socket
 import time
 
@@ -8,7 +9,7 @@ import pytest
 
 from api import Http, Resp
 from server import SANITIZED, SLOWNESS, Server, poll, run
-from wire import http_request, resp_request
+from wire import Connection, HttpReader, http_request, resp_request
 
 
 def busy_and_closed(address, protocol, data=b""):
@@ -150,6 +151,14 @@ def test_input_bytes_max():
         admin.close()
 
 
+def connections(server):
+    """Open ones, without the one that asks."""
+    http = Http(server)
+    text = http.request("GET", "/metrics").body.decode()
+    http.close()
+    return sum(map(int, re.findall(r"^holdfast_connections{.*} (\d+)$", text, re.M))) - 1
+
+
 def test_replies_bytes_max():
     with Server("--net.replies_bytes_max", "1MiB", "--net.output_bytes_max", "128KiB", shards=1) as server:
         admin = Resp(server)
@@ -164,10 +173,31 @@ def test_replies_bytes_max():
         time.sleep(0.5)
         for n in range(5):
             assert admin.hold("e", f"u{n}", pools=[("ga", 1)]).ok, "who reads is served"
+        assert poll(lambda: connections(server) < 1 + len(deaf)), "who does not read is closed"
         for sock in deaf:
             sock.close()
         assert poll(lambda: admin.seats("e", "A").ok, 5), "service again"
         admin.close()
+
+
+def test_stop_seconds():
+    """A stop waits so long for who does not take his answers, then ends all the same, and well; nothing is lost."""
+    with Server("--net.stop_seconds", 1, shards=2) as server:
+        admin = Resp(server)
+        assert admin.create("e", sections=[("A", 100, 1000)]).ok
+        hold = admin.hold("e", "u", seats=["A/1/1"])["hold"]
+        with socket.socket() as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.connect(server.resp)
+            deaf.sendall(resp_request("SEATS", "e", "A") * 100)
+            time.sleep(0.2)
+            begun = time.monotonic()
+            server.terminate()
+            assert server.process.wait(30 * SLOWNESS) == 0, server.log()
+            assert time.monotonic() - begun >= 0.9, "it waited for the answers"
+        again = Server(data=server.data, shards=1)
+        assert Resp(again).get(hold)["state"] == "held"
+        again.stop()
 
 
 def is_busy(answer):
@@ -314,6 +344,82 @@ def test_key_bytes_max(protocol):
         client.close()
 
 
+def test_tokens_max():
+    """16 places of a shard: the next one is refused; an ended one makes room."""
+    with Server("--core.tokens_max", 16, shards=1) as server:
+        resp, http = Resp(server), Http(server)
+        assert resp.create("e", pools=[("ga", 100)], queue=(1, 600, 600)).ok
+        tokens = [(http if n % 2 else resp).join("e", f"u{n}")["token"] for n in range(16)]
+        for client in (resp, http):
+            assert is_busy(client.join("e", "late"))
+        assert resp.join("e", "u7")["token"] == tokens[7], "who is there already stays there"
+        assert [http.token(token)["position"] for token in tokens[1:]] == list(range(1, 16))
+        assert http.leave(tokens[3]).ok
+        assert resp.join("e", "late")["position"] == 15
+        assert is_busy(http.join("e", "later"))
+        resp.close(), http.close()
+
+
+def test_watchers_max():
+    """16 watches and polls of a shard: the next one is busy, and what is watched stays so; service again when one ends."""
+    with Server("--core.watchers_max", 16, shards=1) as server:
+        api, watcher = Resp(server), Resp(server)
+        assert api.create("e", pools=[("ga", 100)], queue=(1, 600, 600)).ok
+        tokens = [api.join("e", f"u{n}")["token"] for n in range(20)]
+        for token in tokens[1:17]:
+            assert watcher.watch(token).ok
+        assert is_busy(watcher.watch(tokens[17]))
+        assert is_busy(Http(server).token(tokens[17], wait_ms=20000)), "at once"
+        assert watcher.watch(tokens[5]).ok, "watching twice is watching once"
+        assert watcher.watch(tokens[16], "UNWATCH").ok
+        assert watcher.watch(tokens[17]).ok and is_busy(watcher.watch(tokens[18]))
+        assert api.leave(tokens[0]).ok
+        push = watcher.push()
+        while push["state"] == "waiting":
+            push = watcher.push()
+        assert (push["token"], push["state"]) == (tokens[1], "active")
+        watcher.close()
+        again = Resp(server)
+        assert poll(lambda: again.watch(tokens[18]).ok)
+        api.close(), again.close()
+
+
+def test_polls_beyond_half_of_the_requests():
+    """Four of eight requests of a shard may be polls that wait; a fifth is answered at once and told when to ask again."""
+    with Server("--net.requests_max", 8, shards=1) as server:
+        api = Resp(server)
+        assert api.create("e", pools=[("ga", 100)], queue=(1, 600, 600)).ok
+        tokens = [api.join("e", f"u{n}")["token"] for n in range(8)]
+        polls = [Connection(server.http, HttpReader()) for _ in range(4)]
+        for connection, token in zip(polls, tokens[1:]):
+            connection.send(http_request("GET", f"/v1/queue/{token}?wait_ms=30000"))
+        beyond = Http(server)
+
+        def at_once():
+            begun = time.monotonic()
+            answer = beyond.token(tokens[6], wait_ms=1000)
+            assert answer["state"] == "waiting" and answer["poll_in_ms"] >= 250
+            return time.monotonic() - begun < 0.9
+
+        assert poll(at_once), "the four have come"
+        assert api.hold("e", "u0", pools=[("ga", 1)]).ok, "the others have room"
+        assert api.leave(tokens[0]).ok
+        assert polls[0].receive().json()["state"] == "active"
+        for connection in polls:
+            connection.close()
+        beyond.close(), api.close()
+
+
+def test_ended_tokens_are_forgotten():
+    with Server("--core.ended_seconds", 1, shards=1) as server:
+        api = Resp(server)
+        assert api.create("e", pools=[("ga", 100)], queue=(1, 600, 600)).ok
+        token = api.join("e", "u")["token"]
+        assert api.leave(token)["state"] == "left" and api.token(token)["state"] == "left"
+        assert poll(lambda: api.token(token).code == "notoken")
+        api.close()
+
+
 def test_ended_seconds_and_key_seconds():
     with Server("--core.ended_seconds", 1, "--core.key_seconds", 1, shards=2) as server:
         for client in (Resp(server), Http(server)):
@@ -340,7 +446,9 @@ def test_bounds_of_work_under_way(setting, value):
         assert admin.create("e", sections=[(name, 1, 1000) for name in "ABC"], pools=[("ga", 100000)]).ok
         wanted = {n: dict(seats=[f"A/1/{n + 1}", f"B/1/{n + 1}", f"C/1/{n + 1}"], pools=[("ga", 1)]) for n in range(900)}
         clients = [Resp(server) if n % 2 else Http(server) for n in range(6)]
+        rounds = 0
         for _ in range(200):
+            rounds += 1
             if not wanted:
                 break
             tried = list(wanted)
@@ -353,6 +461,7 @@ def test_bounds_of_work_under_way(setting, value):
                     del wanted[n]
             assert admin.event("e")["counts"]["held"] == 4 * (900 - len(wanted))
         assert not wanted, f"{len(wanted)} are still busy after 200 rounds"
+        assert rounds > 2, "none was busy: the bound was not reached"
         assert set(admin.seats("e", "B")["1"]) == {"H", "F"} and admin.seats("e", "B")["1"].count("H") == 900
         for client in (*clients, admin):
             client.close()
@@ -397,6 +506,24 @@ def test_sizes_of_texts(server, new_id):
     for size, status in ((255, 200), (256, 400)):
         assert http.request("POST", f"/v1/holds/{hold}/confirm", {"user": "http"}, [("Idempotency-Key", "z" * size)]).status == status
     http.close()
+
+
+def test_the_longest_names(server):
+    """Ids and names of full length are taken, and told whole where a refusal names them; one more is malformed."""
+    name = "n" * 16
+    for client in (Resp(server), Http(server)):
+        event, user = client.protocol[0] * 64, "u" * 64
+        assert client.create(event, sections=[(name, [name], [5])], pools=[(name[1:] + "p", 5)], limit=1_000_000_000).ok
+        assert client.hold(event, user, seats=[f"{name}/{name}/1"])["seats"][0]["seat"] == f"{name}/{name}/1"
+        longest = f"{name}/{name}/999999999"
+        assert client.hold(event, user, seats=[longest]).figures == {"unit": longest}
+        assert client.event("x" * 64).figures == {"unit": "x" * 64}
+        for wrong in (client.event(event + "x"), client.create(event + "x", pools=[("p", 1)]), client.hold(event, user + "u", pools=[("p", 1)]),
+                      client.hold(event, user, seats=[f"{name}n/{name}/1"]), client.hold(event, user, seats=[f"{name}/{name}/1234567890"]),
+                      client.create("e1", sections=[(name + "n", 1, 1)]), client.create("e2", pools=[(name + "n", 1)]),
+                      client.create("e3", pools=[("p", 1)], limit=1_000_000_001)):
+            assert wrong.code == "badrequest", wrong
+        client.close()
 
 
 def test_shards_max():

@@ -90,6 +90,8 @@ def test_filled_to_the_brim(disk, shards):
     server = Server(*SETTINGS, shards=shards, data=data)
     api, http = Resp(server), Http(server)
     assert api.create("e", sections=[("A", 10, 10)], pools=[("ga", 1000000)], hold_seconds=300, hold_seconds_max=2000).ok
+    assert api.create("q", pools=[("ga", 100)], queue=(1, 3600, 600)).ok
+    first, second, third = (api.join("q", user)["token"] for user in ("u1", "u2", "u3"))
     buyers = Buyers(api)
     for _ in range(200):
         assert buyers.hold().ok
@@ -104,6 +106,8 @@ def test_filled_to_the_brim(disk, shards):
     for client in (api, http):
         assert client.hold("e", "x", seats=["A/1/2"]).code == "busy"
         assert client.create("f", pools=[("ga", 1)]).code == "busy"
+        assert client.join("q", "x").code == "busy"
+        assert client.join("q", "u2")["token"] == second
     assert http.event("e").data == before
 
     # the rest goes on
@@ -112,6 +116,8 @@ def test_filled_to_the_brim(disk, shards):
         assert (http if at % 2 else api).confirm(hold, user).ok
     for at, (hold, user) in enumerate(released):
         assert (http if at % 2 else api).release(hold, user).ok
+    assert http.leave(first)["state"] == "left", "who leaves lets the next one in"
+    assert api.token(second)["state"] == "active" and api.token(third)["position"] == 1
     deadlines = {}
     for hold, user in extended:
         answer = api.extend(hold, user, 1000)
@@ -128,6 +134,7 @@ def test_filled_to_the_brim(disk, shards):
             assert client.get(hold)["deadline_ms"] == deadlines[hold]
         for hold, user in all_holds[160:]:
             assert client.get(hold)["state"] == "held"
+        assert [client.token(token)["state"] for token in (first, second, third)] == ["left", "active", "waiting"]
 
     # a kill, and a start without room: refused with the cause, and nothing is touched
     full = list(buyers.holds)

@@ -62,13 +62,27 @@ def door(tmp_path_factory):
 EVERYTHING = [("GET", "/readyz"), ("GET", "/metrics"), ("GET", "/openapi.yaml"), ("GET", "/v1/events"), ("POST", "/v1/events"),
               ("GET", "/v1/events/e"), ("PATCH", "/v1/events/e"), ("GET", "/v1/events/e/seats?section=A"), ("POST", "/v1/events/e/holds"),
               ("GET", "/v1/events/e/users/u"), ("GET", "/v1/holds/x"), ("DELETE", "/v1/holds/x"), ("POST", "/v1/holds/x/confirm"),
-              ("POST", "/v1/holds/x/extend"), ("POST", "/v1/holds/x/cancel"), ("GET", "/nothing"), ("POST", "/healthz"), ("GET", "/healthz/")]
+              ("POST", "/v1/holds/x/extend"), ("POST", "/v1/holds/x/cancel"), ("POST", "/v1/events/e/queue"), ("GET", "/v1/queue/x"),
+              ("GET", "/v1/queue/x?wait_ms=1"), ("DELETE", "/v1/queue/x"), ("HEAD", "/v1/events/e"), ("GET", "/nothing"), ("POST", "/healthz"), ("GET", "/healthz/")]
+
+
+def head(door, path, *headers):
+    """The whole answer to a HEAD, which has no body."""
+    connection = Connection(door.server.http, HttpReader())
+    connection.send(http_request("HEAD", path, None, [("Connection", "close"), *headers]))
+    answer = connection.receive_all()
+    connection.close()
+    assert answer.endswith(b"\r\n\r\n"), answer
+    return answer
 
 
 def test_http_without_a_key(door):
     assert door.http("GET", "/healthz").status == 200
     wrong = ["", "nonsense", door.keys["client"][:-1], door.keys["client"] + "x", "x" * 300, door.file.read_text().split()[2]]
     for method, path in EVERYTHING:
+        if method == "HEAD":
+            assert b" 401 " in head(door, path), path
+            continue
         answer = http_refusal(door.http(method, path, body=b"{" if method in ("POST", "PATCH") else None))
         assert (answer.code, answer.status) == ("noauth", 401), (method, path)
     for key in wrong:
@@ -84,6 +98,7 @@ def test_http_without_a_key(door):
 def test_resp_without_a_key(door):
     client = door.resp()
     for words in (("PING",), ("INFO",), ("EVENT", "LIST"), ("HOLD", "e", "u", "POOL", "ga", 1), ("HOLD",), ("NONSENSE",), ("CONFIG", "GET", "*"),
+                  ("QUEUE", "JOIN", "e", "u"), ("QUEUE", "GET", "x"), ("QUEUE", "LEAVE", "x"), ("QUEUE", "WATCH", "x"),
                   ("CLIENT", "ID"), ("COMMAND",), ("ECHO", "x"), ("SELECT", 0), ("HELLO", 3), ("AUTH", "wrong"), ("AUTH", "client", "wrong"),
                   ("AUTH", "read", door.keys["client"]), ("HELLO", 3, "AUTH", "default", "wrong"), ("AUTH", "")):
         answer = client.command(*words)
@@ -111,12 +126,16 @@ def test_roles_over_http(door):
         "read": {("GET", path) for method, path in EVERYTHING if method == "GET"} | {("POST", "/healthz")},
         "client": {("POST", "/v1/events/e/holds"), ("GET", "/v1/events/e/users/u"), ("GET", "/v1/holds/x"), ("DELETE", "/v1/holds/x"),
                    ("POST", "/v1/holds/x/confirm"), ("POST", "/v1/holds/x/extend"), ("GET", "/readyz"), ("GET", "/openapi.yaml"),
-                   ("GET", "/v1/events"), ("GET", "/v1/events/e"), ("GET", "/v1/events/e/seats?section=A"),
+                   ("GET", "/v1/events"), ("GET", "/v1/events/e"), ("GET", "/v1/events/e/seats?section=A"), ("POST", "/v1/events/e/queue"),
+                   ("GET", "/v1/queue/x"), ("GET", "/v1/queue/x?wait_ms=1"), ("DELETE", "/v1/queue/x"),
                    ("GET", "/nothing"), ("POST", "/healthz"), ("GET", "/healthz/")},
         "operator": set(EVERYTHING),
     }
     for role in ROLES:
         for method, path in EVERYTHING:
+            if method == "HEAD":
+                assert b" 200 " in head(door, path, ("Authorization", f"Bearer {door.keys[role]}")), role
+                continue
             for body in ([b"{}", b"{", b'{"user":1}'] if method in ("POST", "PATCH") else [None]):
                 for headers in ([], [("Idempotency-Key", "")]):
                     answer = door.http(method, path, door.keys[role], body, headers)
@@ -132,10 +151,13 @@ def test_roles_over_resp(door):
         ("RELEASE", uuid, "u"): "client", ("GETHOLD", uuid): "client read", ("HOLDS", "e", "u"): "client read",
         ("EVENT", "GET", "e"): "client read", ("EVENT", "LIST"): "client read", ("SEATS", "e", "A"): "client read", ("EVENT", "CREATE", "f", "POOL", "p", 1): "",
         ("EVENT", "SET", "e", "status", "open"): "", ("CANCEL", uuid): "", ("PING",): "client read", ("INFO",): "client read",
+        ("QUEUE", "JOIN", "e", "u"): "client", ("QUEUE", "GET", uuid): "client read", ("QUEUE", "LEAVE", uuid): "client",
+        ("QUEUE", "WATCH", uuid): "client", ("QUEUE", "UNWATCH", uuid): "client", ("QUEUE", "JOIN", "e", ""): "client", ("QUEUE", "LEAVE", "x"): "client",
         ("HOLD", "e", "u", "TTL", "x"): "client", ("CANCEL", "x"): "", ("EVENT", "SET", "e", "status", "x"): "",
     }
     for role in ROLES:
         client = door.resp(role)
+        client.command("HELLO", 3)  # for WATCH
         for words, who in commands.items():
             answer = client.command(*words)
             refused = isinstance(answer, RespError) and answer.word == "NOAUTH"

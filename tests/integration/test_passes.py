@@ -10,6 +10,7 @@ import time
 import jwt
 import pytest
 
+from api import Resp
 from server import ROOT, BINARY, Server, run
 
 NODE = pathlib.Path(__file__).parent / "node"
@@ -89,3 +90,33 @@ def test_the_secret_of_a_server(tmp_path):
         for path in (other, tmp_path / "none"):
             code, _, text = run("serve", "--http", "127.0.0.1:0", "--resp", "off", "--data", data, setting, path)
             assert code == 1 and str(path) in text, text
+
+
+def test_two_secrets_while_one_is_rotated(tmp_path):
+    """The old one's passes are taken as long as it is named beside the new one, by which all new ones are made."""
+    data, new = tmp_path / "data", tmp_path / "new.secret"
+    old = data / "pass.secret"
+    new.write_text(SECRET)
+    with Server(data=data, shards=1) as server:
+        api = Resp(server)
+        assert api.create("e", pools=[("ga", 100)], queue=(2, 3600, 600)).ok
+        token = api.join("e", "u1")["token"]
+        first = api.token(token)["pass"]
+        assert jwt.decode(first, old.read_bytes().strip(), algorithms=["HS256"], audience="e")["sub"] == "u1"
+        api.close()
+
+    def taken(shown):
+        return api.hold("e", "u1", pools=[("ga", 1)], shown=shown).code == "ok"
+
+    with Server("--queue.pass_secret_file", new, "--queue.pass_secret_file_old", old, data=data, shards=2) as server:
+        api = Resp(server)
+        second = api.token(token)["pass"]
+        assert jwt.decode(second, SECRET, algorithms=["HS256"], audience="e")["jti"] == token
+        assert taken(first) and taken(second)
+        stranger = jwt.encode(jwt.decode(second, SECRET, algorithms=["HS256"], audience="e"), "y" * 32, "HS256")
+        assert not taken(stranger)
+        api.close()
+    with Server("--queue.pass_secret_file", new, data=data, shards=1) as server:
+        api = Resp(server)
+        assert not taken(first) and taken(second)
+        api.close()

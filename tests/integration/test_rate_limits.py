@@ -1,6 +1,9 @@
 """test_rate_limits.py - one who asks too often is refused, and nobody else notices: by user, by address, over both protocols
 and several shards, at the bound of the table, and behind proxies."""
 import re
+import socket
+import subprocess
+import threading
 import time
 
 from api import Http, Resp, http_refusal
@@ -60,6 +63,86 @@ def test_a_user_over_all_shards():
         assert resps[1].holds("e", "greedy").ok
         for client in (*resps, *https):
             client.close()
+
+
+def test_others_do_not_notice_meanwhile():
+    """One asks at ten times its rate for three seconds; another, at half of its own, is answered every time."""
+    with Server("--rate.user_per_second", 20, shards=2) as server:
+        greedy, quiet = Resp(server), Http(server)
+        greedy.create("e", pools=[("ga", 100000)])
+        counts, over = [], threading.Event()
+
+        def flood():
+            while not over.is_set():
+                begun = time.monotonic()
+                counts.append(passed_resp(burst(greedy, 20, lambda n: resp_request("HOLD", "e", "greedy", "POOL", "ga", 1))[0]))
+                time.sleep(max(0, begun + 0.1 - time.monotonic()))
+
+        thread = threading.Thread(target=flood)
+        begun = time.monotonic()
+        thread.start()
+        asked = 0
+        while time.monotonic() < begun + 3:
+            assert quiet.hold("e", "quiet", pools=[("ga", 1)]).ok, "nobody else's rate"
+            asked += 1
+            time.sleep(0.1)
+        over.set()
+        thread.join()
+        seconds = time.monotonic() - begun
+        assert asked >= 10 and len(counts) >= 10
+        assert 20 <= sum(counts) <= 20 + 20 * seconds + 1 < 20 * len(counts)
+        assert quiet.event("e")["counts"]["held"] == asked + sum(counts)
+        greedy.close()
+        quiet.close()
+
+
+def own_address():
+    """An address of this machine that is not loopback's; where there is none, one is added (needs root)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.254", 9))  # sends nothing
+            name = probe.getsockname()[0]
+        except OSError:
+            name = "127.0.0.1"
+    if name.startswith("127."):
+        name = "192.0.2.1"
+        subprocess.run(["ip", "address", "replace", f"{name}/32", "dev", "lo"], check=True)
+    return name
+
+
+def test_a_real_address(tmp_path):
+    """A client beyond loopback: 100 requests a second by default, over both protocols and all connections together, whatever it
+    says of its address. Loopback does not notice."""
+    from test_keys import add
+
+    key = add(tmp_path / "keys", "op", "operator")
+    with Server("--http", "0.0.0.0:0", "--resp", "0.0.0.0:0", "--keys", tmp_path / "keys", listen=False, shards=2) as server:
+        near = Resp(server, version=2)
+        assert near.command("AUTH", key) == "OK"
+        assert near.command("EVENT", "CREATE", "e", "POOL", "ga", 10) == "OK"
+        server.http, server.resp = (own_address(), server.http[1]), (own_address(), server.resp[1])
+        begun = time.monotonic()
+        passed = asked = 0
+        for header in ("X-Forwarded-For", "Forwarded"):
+            http, resp = Http(server), Resp(server, version=2)
+            assert resp.command("AUTH", key) == "OK"
+            headers = [("Authorization", f"Bearer {key}"), (header, "127.0.0.1" if header[0] == "X" else "for=127.0.0.1")]
+            answers, _ = burst(http, 200, lambda n: http_request("GET", "/v1/events/e", headers=headers))
+            for answer in answers:
+                assert answer.status == 200 or (answer.status == 429 and answer.headers["ratelimit-policy"] == '"address";q=100;w=1')
+            passed += sum(answer.status == 200 for answer in answers)
+            passed += passed_resp(burst(resp, 200, lambda n: resp_request("EVENT", "GET", "e"))[0])
+            asked += 400
+            http.close()
+            resp.close()
+        seconds = time.monotonic() - begun
+        assert 100 <= passed <= 100 + 100 * seconds + 1 and passed < asked
+        server.http = ("127.0.0.1", server.http[1])
+        assert passed_resp(burst(near, 500, lambda n: resp_request("EVENT", "GET", "e"))[0]) == 500
+        metrics = Http(server).request("GET", "/metrics", headers=[("Authorization", f"Bearer {key}")]).body.decode()
+        refused = re.findall(r'^holdfast_requests_refused_total\{shard="\d+",reason="ratelimit_address"\} (\d+)$', metrics, re.M)
+        assert sum(map(int, refused)) == asked - passed
+        near.close()
 
 
 def test_everything_else_goes_on():

@@ -42,6 +42,69 @@ test_in_order_of_arrival(struct drive *drive)
     expect(drive, "BADREQUEST field=event", "JOIN f u1");
 }
 
+/* With all polls and watches taken, who joins is let in and who leaves is out, and both are told so; with
+ * the answers' own room taken, too, they are busy, and nothing has been done. */
+static void
+test_watchers_leave_room_for_answers(void **state)
+{
+    (void)state;
+    struct shard_settings settings = drive_settings();
+    settings.watchers_max = 4;
+    settings.operations_max = 6;
+    struct drive *drive = drive_open(1, &settings);
+    expect(drive, "OK new e open 99=99+0+0 ga 99=99+0+0", "CREATE e POOL ga 99 QUEUE 9 100 60");
+    expect(drive, "OK new f open 99=99+0+0 ga 99=99+0+0", "CREATE f POOL ga 99 QUEUE 1 100 60");
+    expect(drive, "OK new active in=100000", "a = JOIN f a");
+    for (uint32_t i = 0; i < 5; i++)
+        (void)ask(drive, "w%u = JOIN f w%u", i, i);
+    for (uint32_t i = 0; i < 4; i++)
+        (void)ask(drive, "WATCH w%u %u", i, i + 1);
+    expect(drive, "BUSY", "WATCH w4 5");
+    expect(drive, "BUSY", "QGET w4 1000");
+    expect(drive, "OK new active in=100000", "b = JOIN e b");
+    expect(drive, "OK left", "LEAVE b");
+    expect(drive, "OK left", "LEAVE a");
+    expect(drive, "OK active in=100000", "QGET w0");
+    drive_disk(drive, false);
+    uint32_t tags[8];
+    uint32_t busy = 0;
+    for (uint32_t i = 0; i < 8; i++)
+        tags[i] = submit(drive, 0, "JOIN e c%u", i);
+    for (uint32_t i = 0; i < 8; i++)
+        busy += answer(drive, tags[i]) != NULL;
+    assert_int_equal(busy, 2);
+    drive_disk(drive, true);
+    drive_run(drive);
+    for (uint32_t i = 0; i < 8; i++)
+        assert_string_equal(answer(drive, tags[i]), i < 6 ? "OK new active in=100000" : "BUSY");
+    assert_int_equal(drive_figures(drive).tokens_active, 1 + 6);
+    drive_close(drive);
+}
+
+/* Whoever has seen the ids of many tokens can tell no hold's: their random parts come from one source. */
+static void
+test_no_id_tells_of_another(struct drive *drive)
+{
+    uint64_t seen[48];
+    uint32_t count = 0;
+    expect(drive, "OK new e open 99=99+0+0 ga 99=99+0+0", "CREATE e POOL ga 99 QUEUE 100 100 60");
+    for (uint32_t i = 0; i < 16; i++) {
+        char name[2][8];
+        (void)snprintf(name[0], sizeof name[0], "t%u", i);
+        (void)snprintf(name[1], sizeof name[1], "h%u", i);
+        expect(drive, "OK new active in=100000", "%s = JOIN e u%u", name[0], i);
+        if (i % 3 == 0)
+            (void)ask(drive, "HOLD e u%u POOL ga 100", i); /* refused: a draw for nothing */
+        (void)ask(drive, "%s = HOLD e u%u POOL ga 1", name[1], i);
+        for (uint32_t k = 0; k < 2; k++, count++) {
+            struct uuid id = drive_id(drive, name[k]);
+            seen[count] = uuid_hash(&id) & (((uint64_t)1 << 46) - 1);
+            for (uint32_t other = 0; other < count; other++)
+                assert_true(seen[other] != seen[count]);
+        }
+    }
+}
+
 /* Whatever the event asks for: what is shown must be good. */
 static void
 test_a_bad_pass_without_a_queue(struct drive *drive)
@@ -752,6 +815,9 @@ main(void)
     const struct CMUnitTest tests[] = {
         DRIVE_PLAN(test_in_order_of_arrival, 1),
         DRIVE_PLAN(test_in_order_of_arrival, 3),
+        cmocka_unit_test(test_watchers_leave_room_for_answers),
+        DRIVE_PLAN(test_no_id_tells_of_another, 1),
+        DRIVE_PLAN(test_no_id_tells_of_another, 3),
         DRIVE_PLAN(test_a_bad_pass_without_a_queue, 1),
         DRIVE_PLAN(test_only_who_is_admitted_holds, 1),
         DRIVE_PLAN(test_only_who_is_admitted_holds, 4),
