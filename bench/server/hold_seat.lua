@@ -6,11 +6,10 @@ local holder = redis.call('HGET', KEYS[1], ARGV[1])
 if holder then
     return {'HELD', holder}
 end
-local used = tonumber(redis.call('HGET', KEYS[3], ARGV[2]) or '0')
-if used >= tonumber(ARGV[4]) then
+if redis.call('HINCRBY', KEYS[3], ARGV[2], 1) > tonumber(ARGV[4]) then
+    redis.call('HINCRBY', KEYS[3], ARGV[2], -1)
     return {'LIMIT', ARGV[4]}
 end
-redis.call('HSET', KEYS[3], ARGV[2], used + 1)
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('ZADD', KEYS[2], ARGV[3], ARGV[1])
 return ARGV[3]
