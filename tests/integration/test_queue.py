@@ -375,7 +375,7 @@ def test_a_long_poll_ends_with_its_time(api, new_id):
     http = Http(api.server)
     begun = time.monotonic()
     assert http.token(t2, wait_ms=400)["position"] == 1
-    assert time.monotonic() - begun >= 0.4  # not before
+    assert time.monotonic() - begun >= 0.398  # not before, but for the milliseconds that clocks are cut to
     assert http.token(t1, wait_ms=30000)["state"] == "active"  # any other state is answered at once
     assert http.token(t2, wait_ms=0)["position"] == 1
     assert http.token("019811f0-7a3b-7c4d-8e5f-0123456789ab", wait_ms=30000).code == "notoken"
