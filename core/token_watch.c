@@ -134,8 +134,10 @@ static void
 answer_later(struct shard *shard, const struct origin *origin, uint32_t slot, enum command_type command,
              bool created)
 {
-    if (!watcher_add(shard, slot, WATCH_ONCE, origin, command, created, DECISION_MS))
-        reply_status(shard, origin, command, STATUS_BUSY);
+    if (watcher_add(shard, slot, WATCH_ONCE, origin, command, created, DECISION_MS))
+        return;
+    assert(!created); /* answer_room(): BUSY says that nothing was changed (R7) */
+    reply_status(shard, origin, command, STATUS_BUSY);
 }
 
 void
