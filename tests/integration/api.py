@@ -547,3 +547,9 @@ class Http:
         if pools:
             body["pools"] = [{"name": name, "capacity": capacity} for name, capacity in pools]
         return self._answer(http_request("PATCH", f"/v1/events/{event}", body), self.event_form)
+
+
+def metric(http, name):
+    """A figure of /metrics, summed over its labels."""
+    text = http.request("GET", "/metrics").body.decode()
+    return sum(float(line.split()[-1]) for line in text.splitlines() if re.match(name + r"[{ ]", line))

@@ -1,13 +1,12 @@
 """test_bounds.py - each bound of limits.h and of the settings, reached: the documented refusal, nothing lost, and service again
 afterwards. (Bounds of single requests, such as 16 seats, are in test_outcomes.py; those of time and output in
 test_connections.py.)"""
-import re
 import socket
 import time
 
 import pytest
 
-from api import Http, Resp
+from api import Http, Resp, metric
 from server import SANITIZED, SLOWNESS, Server, poll, run
 from wire import Connection, HttpReader, http_request, resp_request
 
@@ -151,16 +150,10 @@ def test_input_bytes_max():
         admin.close()
 
 
-def figure(http, name):
-    """Of all shards together."""
-    text = http.request("GET", "/metrics").body.decode()
-    return sum(map(int, re.findall(rf"^{name}{{.*}} (\d+)$", text, re.M)))
-
-
 def connections(server):
     """Open ones, without the one that asks."""
     http = Http(server)
-    count = figure(http, "holdfast_connections") - 1
+    count = metric(http, "holdfast_connections") - 1
     http.close()
     return count
 
@@ -400,11 +393,11 @@ def test_polls_beyond_half_of_the_requests():
         for connection, token in zip(polls, tokens[1:]):
             connection.send(http_request("GET", f"/v1/queue/{token}?wait_ms=30000"))
         beyond = Http(server)
-        assert poll(lambda: figure(beyond, "holdfast_requests_in_flight") >= 4), "the four have come"
+        assert poll(lambda: metric(beyond, "holdfast_requests_in_flight") >= 4), "the four have come"
         beyond.connection.send(http_request("GET", f"/v1/queue/{tokens[6]}?wait_ms=30000"))
         answer = beyond.connection.receive().json()
         assert answer["state"] == "waiting" and answer["poll_in_ms"] >= 250
-        assert figure(beyond, "holdfast_requests_in_flight") >= 4, "while they wait on"
+        assert metric(beyond, "holdfast_requests_in_flight") >= 4, "while they wait on"
         assert api.hold("e", "u0", pools=[("ga", 1)]).ok, "the others have room"
         assert api.leave(tokens[0]).ok
         assert polls[0].receive().json()["state"] == "active"

@@ -13,7 +13,7 @@ import jwt
 import pytest
 import redis
 
-from api import Http, Resp
+from api import Http, Resp, metric
 from server import ROOT, SLOWNESS, Server, poll
 from wire import Connection, HttpReader, Push, RespReader, http_request, resp_request
 
@@ -422,12 +422,6 @@ def test_a_stop_answers_polls(new_id):
             assert connection.receive().json()["position"] == place
             connection.close()
         server.wait()
-
-
-def metric(http, name):
-    """Summed over the shards."""
-    text = http.request("GET", "/metrics").body.decode()
-    return sum(float(line.split()[-1]) for line in text.splitlines() if re.match(name + r"[{ ]", line))
 
 
 # ---- push messages --------------------------------------------------------------------------------------------------
