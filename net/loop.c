@@ -53,10 +53,16 @@ loop_clock_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+static uint64_t
+server_ms(const struct server *server, uint64_t clock_ns)
+{
+    return (uint64_t)((int64_t)(clock_ns / 1000000u) + server->clock_offset_ms);
+}
+
 uint64_t
 server_now_ms(const struct server *server)
 {
-    return (uint64_t)((int64_t)(loop_clock_ns() / 1000000u) + server->clock_offset_ms);
+    return server_ms(server, loop_clock_ns());
 }
 
 /* ---- opening ---- */
@@ -341,12 +347,29 @@ dispatch(struct loop *loop, const struct ring_completion *completion)
     }
 }
 
+/*
+ * Now, for what is decided from here on. A request must not be decided by a clock that is behind the moment
+ * at which it was sent, or a thread that was kept from running in the middle of a tick would confirm a hold
+ * behind its deadline (R8). So it is read again wherever something new comes in: behind the wait, behind
+ * every further look for completions, and behind the look at the mailboxes.
+ */
+static uint64_t
+read_clock(struct loop *loop)
+{
+    uint64_t clock_ns = loop_clock_ns();
+    loop->now_ms = server_ms(loop->server, clock_ns);
+    shard_time(loop->shard, loop->now_ms);
+    return clock_ns;
+}
+
 static void
 reap(struct loop *loop)
 {
     uint32_t max = sizeof loop->completions / sizeof loop->completions[0];
     for (uint32_t round = 0; round < REAP_ROUNDS; round++) {
         uint32_t count = ring_reap(loop->ring, loop->completions, max);
+        if (round > 0)
+            (void)read_clock(loop);
         for (uint32_t i = 0; i < count; i++) {
             dispatch(loop, &loop->completions[i]);
             loop_journal_early(loop);
@@ -375,7 +398,13 @@ resume(struct loop *loop)
 static bool
 drain(struct loop *loop)
 {
-    bool more = false;
+    bool some = false, more = false;
+    for (uint32_t from = 0; from < loop->server->shard_count; from++)
+        if (loop->server->mailboxes[from][loop->index] != NULL)
+            some |= mailbox_look(loop->server->mailboxes[from][loop->index]);
+    if (!some)
+        return false;
+    (void)read_clock(loop);
     for (uint32_t from = 0; from < loop->server->shard_count; from++) {
         struct mailbox *mailbox = loop->server->mailboxes[from][loop->index];
         if (mailbox == NULL)
@@ -564,11 +593,8 @@ look_around(struct loop *loop)
 static void
 step_time(struct loop *loop)
 {
-    loop->tick_began_ns = loop_clock_ns();
-    uint64_t now_ms = (uint64_t)((int64_t)(loop->tick_began_ns / 1000000u) + loop->server->clock_offset_ms);
-    loop->now_ms = now_ms;
-    shard_time(loop->shard, now_ms);
-    http_time(now_ms);
+    loop->tick_began_ns = read_clock(loop);
+    http_time(loop->now_ms);
     if (loop->keys != NULL)
         guard_tick(loop);
 }

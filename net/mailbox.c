@@ -125,17 +125,22 @@ mailbox_send(struct mailbox *mailbox, const void *message, uint32_t size)
     return true;
 }
 
+bool
+mailbox_look(struct mailbox *mailbox)
+{
+    /* acquire: pairs with the producer's release */
+    mailbox->tail_cached = atomic_load_explicit(&mailbox->tail, memory_order_acquire);
+    return atomic_load_explicit(&mailbox->head, memory_order_relaxed) !=
+           mailbox->tail_cached; /* as below */
+}
+
 const void *
 mailbox_peek(struct mailbox *mailbox, uint32_t *ret_size)
 {
     /* relaxed: nobody else writes the head */
     uint64_t head = atomic_load_explicit(&mailbox->head, memory_order_relaxed);
-    if (head == mailbox->tail_cached) {
-        /* acquire: pairs with the producer's release */
-        mailbox->tail_cached = atomic_load_explicit(&mailbox->tail, memory_order_acquire);
-        if (head == mailbox->tail_cached)
-            return NULL;
-    }
+    if (head == mailbox->tail_cached)
+        return NULL;
     struct header *header = header_at(mailbox, head);
     if (header->kind == KIND_PADDING) {
         head += header->size;

@@ -24,7 +24,12 @@ struct mailbox *mailbox_open(void *memory, size_t capacity);
  * quarter of the capacity always finds room in an empty mailbox. */
 bool mailbox_send(struct mailbox *mailbox, const void *message, uint32_t size);
 
-/* Consumer. The oldest message, in place and 8-aligned, or NULL; it stays until mailbox_take(). */
+/* Consumer. Looks what has been sent: until the next look, these messages are all there is to peek at. A
+ * clock that is read behind it is not behind the clock of any of their senders. True: there is one. */
+bool mailbox_look(struct mailbox *mailbox);
+
+/* Consumer. The oldest message of the last look, in place and 8-aligned, or NULL; it stays until
+ * mailbox_take(). */
 const void *mailbox_peek(struct mailbox *mailbox, uint32_t *ret_size);
 void mailbox_take(struct mailbox *mailbox);
 

@@ -74,6 +74,9 @@ run_shard(void *argument)
     struct shard_thread *thread = argument;
     struct shard_threads *threads = thread->threads;
     enum shard_step step = STEP_WAIT;
+    char name[16]; /* what the kernel takes, and top -H shows */
+    (void)snprintf(name, sizeof name, "shard %u", thread->index % 1000); /* fits */
+    (void)pthread_setname_np(pthread_self(), name);                      /* without one, too */
     pin(thread);
     while (step != STEP_RUN && step != STEP_END) {
         (void)pthread_mutex_lock(&threads->mutex); /* cannot fail: ours, not recursive */

@@ -83,13 +83,24 @@ class Clock:
         self.file = folder / "step"
         subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-D_GNU_SOURCE", "-o", str(self.library),
                         str(ROOT / "tests" / "integration" / "clock_step.c")], check=True)
-        self.file.write_bytes(struct.pack("<q", 0))
+        self.file.write_bytes(struct.pack("<qq", 0, 0))
         self.ms = 0
 
-    def set(self, ms):
+    def write(self, place, ms):
         with open(self.file, "r+b") as file:
+            file.seek(8 * place)
             file.write(struct.pack("<q", ms))
+
+    def set(self, ms):
+        self.write(0, ms)
         self.ms = ms
+
+    def stall(self, ms):
+        """A shard's thread stands still right behind its next look at the clock."""
+        self.write(1, ms)
+
+    def stalled(self):
+        return self.file.read_bytes()[8:] == bytes(8)
 
     def now_ms(self):
         return now_ms() + self.ms
@@ -119,6 +130,31 @@ def hold_when_free(api, event, user, **request):
     answers = []
     poll(lambda: answers.append(api.hold(event, user, **request)) or answers[-1].code != "held", 5)
     return answers[-1]
+
+
+@pytest.mark.alone
+def test_a_shard_that_stands_still(clock, tmp_path):
+    """One shard does not run for a while, with a clock in its hand that it has read before: what other shards
+    forward to it meanwhile is decided by a clock that is not behind the one who asked."""
+    with start(clock, tmp_path / "data") as server:
+        apis = [Resp(server) for _ in range(8)]  # on both shards
+        create(apis[0])
+        for round_ in range(6):
+            holds = [apis[0].hold("e", f"r{round_}u{i}", seats=[f"A/{round_ + 1}/{i + 1}"], ttl=SLOWNESS) for i in range(16)]  # of both shards
+            deadline = max(hold["deadline_ms"] for hold in holds)
+            time.sleep(max(0, min(hold["deadline_ms"] for hold in holds) - now_ms() - 300 * SLOWNESS) / 1000)
+            clock.stall(900 * SLOWNESS)
+            assert poll(clock.stalled, 5) and now_ms() < deadline, "the machine is too slow for this test"
+            time.sleep((deadline - now_ms() + 100) / 1000)
+            # every hold over one connection of each shard: the one that stands still, and the other
+            for api in apis:
+                api.connection.send(b"".join(Resp.confirm_request(hold["hold"], f"r{round_}u{i}") for i, hold in enumerate(holds)))
+            for api in apis:
+                for _ in holds:
+                    answer = api.read(api.connection.receive(), Resp.ok_form)
+                    assert answer.code == "expired", f"confirmed behind the deadline: {answer}"
+        for api in apis:
+            api.close()
 
 
 def test_the_injected_clock_is_the_servers(clock, tmp_path):
