@@ -305,9 +305,17 @@ class Resp:
     def confirm(self, hold, user, **what):
         return self._answer(self.confirm_request(hold, user, **what), self.ok_form)
 
+    @staticmethod
+    def extend_request(hold, user, seconds, key=None):
+        return resp_request("EXTEND", hold, user, seconds, *(["KEY", key] if key is not None else []))
+
+    @staticmethod
+    def extend_form(value):
+        assert isinstance(value, int), value
+        return {"deadline_ms": value}
+
     def extend(self, hold, user, seconds, key=None):
-        words = ["EXTEND", hold, user, seconds] + (["KEY", key] if key is not None else [])
-        return self._answer(resp_request(*words), lambda value: {"deadline_ms": value})
+        return self._answer(self.extend_request(hold, user, seconds, key), self.extend_form)
 
     def release(self, hold, user, key=None):
         return self._answer(self.release_request(hold, user, key), self.ok_form)
@@ -425,6 +433,7 @@ class Http:
         return http_request("POST", f"/v1/events/{event}/holds", body, Http._key(key))
 
     hold_form = staticmethod(hold_of_http)
+    extend_form = staticmethod(hold_of_http)
     ok_form = staticmethod(hold_of_http)
     get_form = staticmethod(hold_of_http)
 
@@ -473,9 +482,12 @@ class Http:
     def confirm(self, hold, user, **what):
         return self._answer(self.confirm_request(hold, user, **what), self.ok_form)
 
+    @staticmethod
+    def extend_request(hold, user, seconds, key=None):
+        return http_request("POST", f"/v1/holds/{hold}/extend", {"user": user, "seconds": seconds}, Http._key(key))
+
     def extend(self, hold, user, seconds, key=None):
-        body = {"user": user, "seconds": seconds}
-        return self._answer(http_request("POST", f"/v1/holds/{hold}/extend", body, self._key(key)), self.ok_form)
+        return self._answer(self.extend_request(hold, user, seconds, key), self.ok_form)
 
     def release(self, hold, user, key=None):
         return self._answer(self.release_request(hold, user, key), self.ok_form)

@@ -9,11 +9,18 @@ set of configurations that are possible so far: a state of the register, and whi
 taken effect already. An answer removes the configurations in which its operation could not have taken effect by now; when
 none is left, there was no order. A read that fits is taken at once, since it changes nothing: that keeps the set small.
 
-The model is a function: step(state, operation) gives the next state, or None where the operation makes no sense.
+The model is a function: step(state, operation) gives the next state, or None where the operation makes no sense. What happens
+by itself at a deadline is part of the model where it is known when (a hold), else an operation that nobody answers (a seat).
 """
 
 
+MS = 1_000_000
+CLOCK_SLACK = 2 * MS  # the server's clock is whole milliseconds, anchored once to the wall clock
+
+
 class Operation:
+    """Moments are nanoseconds of the wall clock; answered None: nobody has seen whether it took effect."""
+
     __slots__ = ("sent", "answered", "what", "argument", "who")
 
     def __init__(self, sent, answered, what, argument=None, who=None):
@@ -31,10 +38,15 @@ def seat_step(state, operation):
         return state if letter == argument else None
     if what == "take":
         return ("H", argument) if letter == "F" else None
+    if what == "swap":  # a replace that keeps the seat
+        old, new = argument
+        return ("H", new) if state == ("H", old) else None
     if what == "free":
         return ("F", None) if state == ("H", argument) else None
     if what == "sell":
         return ("S", hold) if state == ("H", argument) else None
+    if what == "late":  # from its own hold, or when that is over and the seat still free
+        return ("S", argument) if state in (("H", argument), ("F", None)) else None
     if what == "cancel":
         return ("F", None) if state == ("S", argument) else None
     raise ValueError(what)
@@ -44,16 +56,31 @@ SEAT_START = ("F", None)
 
 
 def hold_step(state, operation):
-    """A hold: its state as GETHOLD and refusals name it."""
-    what = operation.what
+    """A hold: its state as GETHOLD and refusals name it, and its deadline. It ends by itself at its deadline: from then on
+    nothing can be done to it that needs a live one, and before nobody may read that it is over."""
+    what, argument = operation.what, operation.argument
+    word, deadline = state
+    live = word == "held" and operation.sent < deadline + CLOCK_SLACK
+    over = word == "expired" or (word == "held" and operation.answered >= deadline - CLOCK_SLACK)
     if what == "read":
-        return state if state == operation.argument else None
+        seen, shown = argument
+        if seen == "held":
+            return state if live and shown in (None, deadline) else None
+        if seen == "expired":
+            return ("expired", deadline) if over else None
+        return state if word == seen else None
     if what == "confirm":  # repeated: the same answer
-        return "confirmed" if state in ("held", "confirmed") else None
+        return ("confirmed", deadline) if live or word == "confirmed" else None
+    if what == "late":
+        return ("confirmed", deadline) if live or over or word == "confirmed" else None
+    if what == "extend":
+        return ("held", argument) if live and argument >= deadline else None
     if what == "release":
-        return "released" if state in ("held", "released") else None
+        return ("released", deadline) if live or word == "released" else None
+    if what == "replace":
+        return ("released", deadline) if live else None
     if what == "cancel":
-        return "cancelled" if state in ("confirmed", "cancelled") else None
+        return ("cancelled", deadline) if word in ("confirmed", "cancelled") else None
     raise ValueError(what)
 
 
@@ -61,9 +88,10 @@ def check(operations, start, step):
     """None where there was an order, else the operation whose answer has no place, and the states possible before it."""
     events = []
     for number, operation in enumerate(operations):
-        assert operation.sent <= operation.answered
         events.append((operation.sent, 0, number))  # at one moment: sent before answered, the more lenient way
-        events.append((operation.answered, 1, number))
+        if operation.answered is not None:
+            assert operation.sent <= operation.answered
+            events.append((operation.answered, 1, number))
     events.sort()
     under_way = {}
     configurations = {(start, frozenset())}
