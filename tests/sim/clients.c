@@ -20,7 +20,9 @@ static struct uuid
 random_id(struct random *random)
 {
     struct uuid id;
-    uint64_t parts[2] = {random_next(random), random_next(random)};
+    uint64_t parts[2];
+    parts[0] = random_next(random); /* an initialiser's parts may be drawn in any order */
+    parts[1] = random_next(random);
     memcpy(id.byte, parts, sizeof id.byte);
     id.byte[6] = (uint8_t)((id.byte[6] & 0x0f) | 0x70);
     id.byte[8] = (uint8_t)((id.byte[8] & 0x3f) | 0x80);
@@ -141,8 +143,9 @@ ask_hold(const struct scenario *scenario, const struct model *model, struct rand
         request->pool_count = 1;
     }
     if (random_chance(random, 18)) {
-        int32_t old = pick_hold(model, random, random_chance(random, 90) ? request->event : -1,
-                                random_chance(random, 92) ? request->user : -1);
+        int8_t event = random_chance(random, 90) ? request->event : -1;
+        int8_t user = random_chance(random, 92) ? request->user : -1;
+        int32_t old = pick_hold(model, random, event, user);
         if (old >= 0 || random_chance(random, 5)) {
             request->has_replaces = true;
             request->replaces = old >= 0 ? model->holds[old].id : random_id(random);

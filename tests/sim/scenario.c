@@ -274,7 +274,6 @@ scenario_draw(struct scenario *scenario, struct random *random, uint64_t seed, b
     scenario->deliver_weight = random_between(random, 1, 8);
     scenario->write_weight = random_between(random, 1, 8);
     scenario->key_percent = random_chance(random, 60) ? random_between(random, 10, 60) : 0;
-    scenario->check_every = random_chance(random, 10) ? 1 : random_between(random, 10, 60);
     scenario->memory_mode = random_chance(random, 10);
     scenario->laggard = UINT32_MAX;
     draw_disk(scenario, random);

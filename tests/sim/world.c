@@ -904,9 +904,7 @@ world_step(struct world *world, bool may_fail)
     }
     (void)let_answers_leave(world);
     check_queues(world);
-    if (world->steps % scenario->check_every == 0) {
-        world_check(world, false);
-    }
+    world_check(world, false);
 }
 
 /* The disk has room again, and the housekeeper has noticed. */
