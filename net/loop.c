@@ -83,7 +83,9 @@ send_message(void *context, uint32_t to, const void *message, uint32_t size)
     struct mailbox *mailbox = loop->server->mailboxes[loop->index][to];
     assert(mailbox != NULL);
     loop->bells |= 1ull << to;
-    return mailbox_send(mailbox, message, size);
+    bool sent = mailbox_send(mailbox, message, size);
+    loop->figures.value[METRIC_MAILBOX_FULL] += !sent;
+    return sent;
 }
 
 static int
@@ -466,6 +468,7 @@ loop_publish(struct loop *loop)
     value[METRIC_QUEUE_ACTIVATED] = figures.activated;
     value[METRIC_QUEUE_POLLS] = loop->poll_count;
     value[METRIC_QUEUE_WATCHES] = loop->watches.slab.taken;
+    value[METRIC_RING_FULL] = ring_full_count(loop->ring);
     value[METRIC_MAILBOX_BYTES] = 0;
     for (uint32_t from = 0; from < loop->server->shard_count; from++)
         if (loop->server->mailboxes[from][loop->index] != NULL)

@@ -42,6 +42,7 @@ struct ring {
     char *buffer_memory;                   /* buffers * buffer_bytes */
     size_t buffer_ring_bytes;
     uint32_t returned; /* buffers given back, not yet shown to the kernel */
+    uint64_t full_count;
 };
 
 static uint64_t
@@ -174,6 +175,7 @@ next_entry(struct ring *ring)
 {
     struct io_uring_sqe *entry = io_uring_get_sqe(&ring->uring);
     while (entry == NULL) {
+        ring->full_count++;
         int result = io_uring_submit(&ring->uring);
         /* EBUSY: completions overflow; taking events makes room. Every other error is ours. */
         if (result == -EBUSY || result == -EAGAIN || result == -EINTR)
@@ -283,6 +285,12 @@ ring_wait(struct ring *ring, uint32_t timeout_ms)
     if (result == -ETIME || result == -EINTR || result == -EBUSY || result == -EAGAIN)
         return 0;
     return result < 0 ? result : 0;
+}
+
+uint64_t
+ring_full_count(const struct ring *ring)
+{
+    return ring->full_count;
 }
 
 uint32_t

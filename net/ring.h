@@ -68,6 +68,9 @@ void ring_buffer_return(struct ring *ring, int32_t buffer);
  * the time is up. 0, or negative errno. */
 int ring_wait(struct ring *ring, uint32_t timeout_ms);
 
+/* Times that the submission queue was full: a figure. */
+uint64_t ring_full_count(const struct ring *ring);
+
 /* Takes up to max completions. */
 uint32_t ring_reap(struct ring *ring, struct ring_completion *ret_completions, uint32_t max);
 

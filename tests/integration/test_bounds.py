@@ -78,6 +78,50 @@ def test_bounds_that_only_slow_down(setting, value):
         admin.close()
 
 
+def test_ring_entries():
+    """More begins in one step than the queue to the kernel has entries for."""
+    with Server("--net.ring_entries", 64, shards=1) as server:
+        admin, http = Resp(server), Http(server)
+        assert metric(http, "holdfast_ring_full_total") == 0
+        clients = [Resp(server) for _ in range(300)]
+
+        def full():
+            for client in clients:
+                client.connection.send(resp_request("PING") * 20)
+            for client in clients:
+                assert [client.connection.receive() for _ in range(20)] == ["PONG"] * 20
+            return metric(http, "holdfast_ring_full_total")
+
+        assert poll(full), "never more than 64 in one step"
+        for client in [*clients, admin, http]:
+            client.close()
+
+
+def test_mailbox_bytes():
+    """More is sent to other shards than their mailboxes take: it waits, or is refused with nothing changed, and all is there."""
+    with Server("--net.mailbox_bytes", "256KiB", shards=3) as server:
+        admin, http = Resp(server), Http(server)
+        assert admin.create("e", sections=[("A", 1000, 1000), ("B", 1000, 1000)]).ok
+        assert metric(http, "holdfast_mailbox_full_total") == 0
+        clients, held = [Resp(server) for _ in range(40)], 0
+        for round_ in range(48):
+            for number, client in enumerate(clients):
+                row = round_ // 2 * len(clients) + number + 1
+                client.connection.send(b"".join(client.hold_request("e", f"u{round_}-{row}-{n}", seats=[f"{'AB'[round_ % 2]}/{row}/{n + 1}"]) for n in range(256)))
+            for client in clients:
+                for _ in range(256):
+                    answer = client.read(client.connection.receive(), client.hold_form)
+                    assert answer.ok or answer.code == "busy", answer
+                    held += answer.ok
+            if metric(http, "holdfast_mailbox_full_total"):
+                break
+        assert metric(http, "holdfast_mailbox_full_total"), "never more than a mailbox takes"
+        assert admin.event("e")["counts"]["held"] == held
+        assert admin.hold("e", "another", seats=["A/1000/1000"]).ok, "service again"
+        for client in [*clients, admin, http]:
+            client.close()
+
+
 def test_request_bytes_max():
     with Server("--net.request_bytes_max", 4096, "--net.head_bytes_max", 2048, shards=1) as server:
         resp, http = Resp(server), Http(server)
