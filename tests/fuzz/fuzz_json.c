@@ -16,6 +16,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         "POST /v1/events/ev/holds",     "POST /v1/events",
         "PATCH /v1/events/ev",          "POST /v1/holds/" ID "/confirm",
         "POST /v1/holds/" ID "/extend", "POST /v1/holds/" ID "/cancel",
+        "POST /v1/events/ev/queue",
     };
     if (size > 1 << 20)
         return 0;

@@ -311,6 +311,18 @@ def test_exists(stage):
         s.refused("exists", lambda: s.api.create(s.id, **{**settings, name: value}))
 
 
+def test_exists_with_a_queue(stage):
+    """Its opening and each setting of its waiting room are settings, too."""
+    opens = int(time.time() * 1000) + 3_600_000
+    settings = dict(pools=[("ga", 5)], hold_seconds=600, opens_at_ms=opens, queue=(5, 60, 30, True))
+    s = stage(**settings)
+    before = s.picture()
+    assert s.api.create(s.id, **settings).ok and s.picture() == before
+    for name, value in (("opens_at_ms", opens + 1), ("opens_at_ms", None), ("queue", None), ("queue", (6, 60, 30, True)), ("queue", (5, 61, 30, True)),
+                        ("queue", (5, 60, 31, True)), ("queue", (5, 60, 30, False))):
+        s.refused("exists", lambda: s.api.create(s.id, **{**settings, name: value}))
+
+
 BAD_HOLDS = [
     ("nothing", {}),
     ("same seat twice", {"seats": ["A/1/1", "A/1/1"]}),
