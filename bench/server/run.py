@@ -39,6 +39,7 @@ USER = "u{0-9999999}"
 IDLE = 10000
 WARM_HOLDS = 1000000  # placed and ended before anything is measured
 RECORDS, LIVE = 10000000, 1000000  # what a start finds in the journal; holds in a snapshot
+EXPIRY_BATCHES = 8  # in which the holds that expire together are placed
 STALL_US = 2048  # the bucket of the loop's steps that is nearest to 2 ms
 SNAPSHOT_AFTER_BYTES = 300  # of journal for each live hold: it begins when these are there, and more are placed
 NO_SNAPSHOT = 1 << 40  # bytes of journal before the next snapshot: never
@@ -408,10 +409,36 @@ class Bench:
             written = [sum_of(text, 'holdfast_snapshots_total{outcome="written"}') for text in (before, after)]
             if written != [0, snapshots]:
                 fail(f"{written} snapshots were written before and by the end of the load, not 0 and {snapshots}")
-            steps = {bound: count - steps_of(before)[bound] for bound, count in steps_of(after).items()}
-            longest = min(bound for bound, count in steps.items() if count == steps[float("inf")])
-            self.note(f"longest step of the loop {name} a snapshot, at most us", longest)
-            self.note(f"steps of more than {STALL_US} us {name} a snapshot", steps[float("inf")] - steps[STALL_US])
+            self.note_steps(f"{name} a snapshot", before, after)
+
+    def group_expiry(self):
+        """A million holds whose deadlines lie within one second: the loop's steps while they expire, and for as long before it."""
+        count, batch = self.options.live, self.options.live // EXPIRY_BATCHES
+        with self.holdfast("journal") as (_, http, resp):
+            self.warm(http, resp)
+            end = int(time.time()) + 3 * EXPIRY_BATCHES
+            for _ in range(EXPIRY_BATCHES):
+                time.sleep(1 - time.time() % 1)  # each behind a full second, and not into the next one
+                begin = time.time()
+                self.hold(resp, batch, "TTL", end - int(begin))
+                if int(time.time()) != int(begin):
+                    fail(f"{batch:,} holds took more than a second: the deadlines would not lie within one")
+            time.sleep(max(0, end - 4 - time.time()))
+            texts = [metrics(http)]
+            for moment in (end - 1, end + 2):
+                time.sleep(max(0, moment - time.time()))
+                texts.append(metrics(http))
+            expired = sum_of(texts[2], "holdfast_holds_expired_total{.*}") - sum_of(texts[1], "holdfast_holds_expired_total{.*}")
+            if expired < 0.9 * count:
+                fail(f"{expired:,.0f} of {count:,} holds expired in their second")
+            self.note(f"{count:,} holds expiring within a second: expired", expired)
+            for name, before, after in (("idle before", texts[0], texts[1]), (f"{count:,} holds expiring within a second", texts[1], texts[2])):
+                self.note_steps(name, before, after)
+
+    def note_steps(self, name, before, after):
+        steps = {bound: number - steps_of(before)[bound] for bound, number in steps_of(after).items()}
+        self.note(f"longest step of the loop, {name}, at most us", min(bound for bound, number in steps.items() if number == steps[float("inf")]))
+        self.note(f"steps of more than {STALL_US} us, {name}", steps[float("inf")] - steps[STALL_US])
 
     def group_idle(self):
         count = min(IDLE, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 200)

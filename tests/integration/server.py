@@ -23,6 +23,8 @@ SANITIZED = SLOWNESS > 1
 # Less to allocate and to remove at hundreds of starts and stops; a flag of a test's own overrides it.
 SMALL = {"HOLDFAST_JOURNAL_SEGMENT_BYTES": "20MiB"}
 
+FOLDERS = tempfile.TemporaryDirectory(prefix="holdfast-test-")  # of all servers; goes when this process ends
+
 READY = re.compile(r"^ready http=(\S+) resp=(\S+) shards=(\d+) data=(.+)\n$")
 
 
@@ -35,7 +37,7 @@ def address(text):
 
 class Server:
     def __init__(self, *arguments, shards=2, environment=None, data=None, listen=True, wait=True, prefix=()):
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="holdfast-test-"))
+        self.folder = pathlib.Path(tempfile.mkdtemp(dir=FOLDERS.name))
         self.data = pathlib.Path(data) if data is not None else self.folder / "data"
         command = [*prefix, BINARY, "serve"]
         if listen:

@@ -36,11 +36,14 @@ def wait_for(what, seconds=60, every=0.05):
     raise AssertionError(f"not within {seconds} s: {what}")
 
 
+LOGS = tempfile.TemporaryDirectory(prefix="holdfast-log-")  # of all processes; goes when this one ends
+
+
 class Process:
     """A holdfast process that prints one ready line."""
 
     def __init__(self, *arguments, ready=None, environment=None):
-        self.log_path = pathlib.Path(tempfile.mkstemp(prefix="holdfast-log-")[1])
+        self.log_path = pathlib.Path(tempfile.mkstemp(dir=LOGS.name)[1])
         self.command = [BINARY, *map(str, arguments)]
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
