@@ -117,6 +117,7 @@ finish(struct dual_core *core)
             struct stage_shard *at = &core->stage.shards[i];
             const void *message;
             uint32_t size;
+            (void)mailbox_look(at->inbox[1 - i]); /* the peek tells */
             while ((message = mailbox_peek(at->inbox[1 - i], &size)) != NULL) {
                 shard_message(at->shard, 1 - i, message, size);
                 mailbox_take(at->inbox[1 - i]);

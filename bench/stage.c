@@ -101,7 +101,7 @@ open_all(struct stage *stage, uint32_t shard_count, uint32_t holds_max, uint64_t
             .batch_bytes_max = 16u << 20,
             .ended_ms = remember_ms,
             .key_ms = remember_ms,
-            .expire_batch = 1024,
+            .expire_batch = 256, /* as the server has it */
         };
         struct shard_host host = {.context = at, .send = host_send, .reply = host_reply, .push = host_push};
         at->stage = stage;
@@ -146,7 +146,9 @@ stage_messages(struct stage_shard *at)
     for (uint32_t from = 0; from < at->stage->shard_count; from++) {
         const void *message, *next;
         uint32_t size;
-        while (from != at->index && (message = mailbox_peek(at->inbox[from], &size)) != NULL) {
+        if (from == at->index || !mailbox_look(at->inbox[from]))
+            continue;
+        while ((message = mailbox_peek(at->inbox[from], &size)) != NULL) {
             while ((next = mailbox_foresee(at->inbox[from])) != NULL)
                 shard_message_foreseen(at->shard, next);
             shard_message(at->shard, from, message, size);

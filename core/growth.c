@@ -13,10 +13,12 @@
 #define AHEAD_ITEMS_MIN 8192u
 #define AHEAD_ITEMS_MAX 32768u
 #define ACTIVE_MAX      65536u         /* let in at once: 6 MiB */
-#define BATCH_AHEAD     (256u * 1024u) /* larger ones are rare */
-#define EVENT_AHEAD     (64u * 1024u)  /* bytes: an event of some ten thousand seats */
-#define KEYS_AHEAD      (64u * 1024u)  /* bytes: answers that idempotency keys repeat */
-#define COMMANDS_AHEAD  64u            /* under way at once, and still one page */
+#define BATCH_AHEAD     (256u * 1024u) /* larger ones are rare, but where many holds end at once: */
+#define BATCH_HOLD      4u             /* bytes for each live one: all within a second, a write of 100 ms */
+#define BATCH_AHEAD_MAX (4u * 1024u * 1024u)
+#define EVENT_AHEAD     (64u * 1024u) /* bytes: an event of some ten thousand seats */
+#define KEYS_AHEAD      (64u * 1024u) /* bytes: answers that idempotency keys repeat */
+#define COMMANDS_AHEAD  64u           /* under way at once, and still one page */
 
 struct growth {
     struct shard_growth *extents;
@@ -40,6 +42,17 @@ items_ahead(uint32_t used, uint32_t expected)
                      : used > AHEAD_ITEMS_MAX ? AHEAD_ITEMS_MAX
                                               : used;
     return used == 0 && expected == 0 ? 0 : ahead > more ? ahead : more;
+}
+
+size_t
+shard_batch_ahead(const struct shard *shard)
+{
+    if (shard->events.known == 0)
+        return 0;
+    size_t ahead = BATCH_AHEAD + (size_t)shard->holds.taken * BATCH_HOLD;
+    if (ahead > BATCH_AHEAD_MAX)
+        ahead = BATCH_AHEAD_MAX;
+    return ahead < shard->settings.batch_bytes_max ? ahead : shard->settings.batch_bytes_max;
 }
 
 /* expected: so many items will be in use, as far as that is known. */
@@ -82,7 +95,7 @@ shard_growth(const struct shard *shard, struct shard_growth ret_extents[SHARD_GR
     put_index(&growth, &shard->holds_index, wanted);
     put_index(&growth, &shard->users_index, wanted);
     for (uint32_t i = 0; i < 2; i++)
-        put(&growth, shard->batches[i], 0, wanted ? BATCH_AHEAD : 0, shard->settings.batch_bytes_max);
+        put(&growth, shard->batches[i], 0, shard_batch_ahead(shard), shard->settings.batch_bytes_max);
     /* commands under way */
     put(&growth, shard->operations.items, 0, wanted ? COMMANDS_AHEAD * shard->operations.item_size : 0,
         shard->operations.count_max * (size_t)shard->operations.item_size);

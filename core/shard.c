@@ -765,20 +765,22 @@ pending_push(struct shard *shard, uint64_t sequence, uint32_t index, enum pendin
         (struct pending){.sequence = sequence, .index = index, .kind = kind};
 }
 
-/* Does what waited for durability, in order; stops where messages find no room, or when it has told homes
- * of so many tokens that the loop would stall (an opening lets in thousands with one batch); then
- * shard_backlogged(). */
-static void
+/* Does what waited for durability, in order; stops where messages find no room, or when it has done so much
+ * that the loop would stall: one batch may hold the ends of tens of thousands of holds, and an opening lets
+ * in thousands; then shard_backlogged(). True: it could go on at once. */
+static bool
 pending_run(struct shard *shard)
 {
-    uint32_t tokens = 0;
+    uint32_t holds = 0, tokens = 0;
     while (shard->pending_head < shard->pending_tail) {
         struct pending next = shard->pending[shard->pending_head % shard->pending_max];
         if (next.sequence > shard->durable ||
             (next.kind == PENDING_HOLD && !hold_return_room(shard, next.index)) ||
-            (next.kind >= PENDING_TOKEN &&
-             (tokens++ == TOKENS_TOLD_BATCH || !token_home_room(shard, next.index))))
-            return;
+            (next.kind >= PENDING_TOKEN && !token_home_room(shard, next.index)))
+            return false;
+        if ((next.kind == PENDING_HOLD && holds++ == shard->settings.expire_batch) ||
+            (next.kind >= PENDING_TOKEN && tokens++ == TOKENS_TOLD_BATCH))
+            return true;
         shard->pending_head++;
         switch (next.kind) {
         case PENDING_HOLD:
@@ -795,6 +797,7 @@ pending_run(struct shard *shard)
             break;
         }
     }
+    return false;
 }
 
 struct shard_batch
@@ -821,7 +824,7 @@ shard_durable(struct shard *shard, uint64_t sequence)
     assert(sequence >= shard->durable);
     assert(sequence <= shard->sequence);
     shard->durable = sequence;
-    pending_run(shard);
+    (void)pending_run(shard); /* what is left is for shard_expire() */
     outboxes_flush(shard);
     operations_run_ready(shard);
 }
@@ -832,11 +835,11 @@ shard_expire(struct shard *shard)
     uint32_t budget = shard->settings.expire_batch;
     uint32_t slot = SLAB_NONE;
     outboxes_flush(shard);
-    pending_run(shard);
+    bool more = pending_run(shard);
     while (hold_expire_room(shard) &&
            (slot = wheel_due(&shard->wheel, shard->now_ms, &budget)) != SLAB_NONE)
         hold_expire(shard, slot);
-    bool more = hold_forget_old(shard, FORGET_BATCH);
+    more |= hold_forget_old(shard, FORGET_BATCH);
     keys_forget_old(shard, FORGET_BATCH);
     more |= queues_sweep(shard);
     more |= admissions_sweep(shard);

@@ -40,7 +40,7 @@ struct shard_settings {
     uint64_t batch_bytes_max; /* records not yet taken by shard_batch(); beyond: BUSY */
     uint64_t ended_ms;        /* how long ended holds are remembered, memory permitting */
     uint64_t key_ms;          /* how long idempotency answers are kept, memory permitting */
-    uint32_t expire_batch;    /* holds expired in one shard_expire() at most */
+    uint32_t expire_batch;    /* holds expired in one shard_expire() at most, and returned in one go */
 };
 
 /* The largest message a shard sends. */
@@ -140,6 +140,8 @@ struct shard_growth {
     const char *to;
 };
 uint32_t shard_growth(const struct shard *shard, struct shard_growth ret_extents[SHARD_GROWTH_MAX]);
+/* Bytes of records that a batch may soon have, which the host copies: at most batch_bytes_max. */
+size_t shard_batch_ahead(const struct shard *shard);
 
 /* Sequence of the last record appended. */
 uint64_t shard_sequence(const struct shard *shard);

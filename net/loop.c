@@ -481,7 +481,12 @@ void
 loop_look_warm(struct loop *loop)
 {
     loop->events_warmed = shard_event_count_laid(loop->shard);
-    warm_look(&loop->server->warmer, loop->index, loop->shard);
+    struct shard_growth growth[WARM_EXTENTS_MAX];
+    uint32_t count = shard_growth(loop->shard, growth);
+    size_t size, batch = shard_batch_ahead(loop->shard);
+    const char *buffer = journal_buffer(loop->journal, batch, &size);
+    growth[count++] = (struct shard_growth){buffer, buffer + (batch > 0 ? size : 0)};
+    warm_look(&loop->server->warmer, loop->index, growth, count);
 }
 
 /* ---- stopping ---- */

@@ -167,7 +167,7 @@ static const struct setting settings_table[] = {
      2592000, AT(ended_seconds), SETTING_COUNT, false},
     {"core.key_seconds", NULL, "86400", NULL, "how long idempotency answers are kept, memory permitting", 1,
      2592000, AT(key_seconds), SETTING_COUNT, false},
-    {"core.expire_batch", NULL, "1024", NULL, "holds expired in one step of the loop at most", 1, 1 << 20,
+    {"core.expire_batch", NULL, "256", NULL, "holds expired in one step of the loop at most", 1, 1 << 20,
      AT(expire_batch), SETTING_COUNT, false},
 
     {"persist.postgres", "pg", "", NULL,

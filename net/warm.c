@@ -18,13 +18,12 @@
 #define WAIT_MS 1000
 
 void
-warm_look(struct warmer *warmer, uint32_t shard_index, const struct shard *shard)
+warm_look(struct warmer *warmer, uint32_t shard_index, const struct shard_growth *growth, uint32_t count)
 {
-    struct shard_growth growth[SHARD_GROWTH_MAX];
+    assert(count <= WARM_EXTENTS_MAX);
     bool news = false;
     if (!warmer->running)
         return;
-    uint32_t count = shard_growth(shard, growth);
     for (uint32_t i = 0; i < count; i++) {
         struct warm_extent *extent = &warmer->extents[shard_index][i];
         uintptr_t to = (uintptr_t)growth[i].to;
@@ -80,7 +79,7 @@ warm_round(struct warmer *warmer, bool *ret_refused)
 {
     bool moved = false;
     for (uint32_t shard = 0; shard < SHARDS_MAX; shard++)
-        for (uint32_t i = 0; i < SHARD_GROWTH_MAX && !*ret_refused; i++)
+        for (uint32_t i = 0; i < WARM_EXTENTS_MAX && !*ret_refused; i++)
             moved |= warm_step(&warmer->extents[shard][i], ret_refused);
     return moved;
 }

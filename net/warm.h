@@ -15,6 +15,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#define WARM_EXTENTS_MAX (SHARD_GROWTH_MAX + 1) /* a shard's, and its journal's buffer */
+
 struct warm_extent {
     _Atomic uintptr_t from;
     _Atomic uintptr_t to; /* written after from */
@@ -28,14 +30,15 @@ struct warmer {
     _Atomic uint64_t told; /* looks that had news */
     _Atomic uint64_t warm; /* so many of them are done; UINT64_MAX: the thread has given up */
     struct bell bell;
-    struct warm_extent extents[SHARDS_MAX][SHARD_GROWTH_MAX];
+    struct warm_extent extents[SHARDS_MAX][WARM_EXTENTS_MAX];
 };
 
 /* False: no thread; all works without. */
 bool warm_start(struct warmer *warmer);
 void warm_stop(struct warmer *warmer);
-/* In the shard's thread. */
-void warm_look(struct warmer *warmer, uint32_t shard_index, const struct shard *shard);
+/* In the shard's thread: what it told of its memory, always as many in the same order. */
+void warm_look(struct warmer *warmer, uint32_t shard_index, const struct shard_growth *growth,
+               uint32_t count);
 /* All that any shard has told so far; is it warm (or never will be)? Any thread. */
 uint64_t warm_told(const struct warmer *warmer);
 bool warm_reached(const struct warmer *warmer, uint64_t told);

@@ -121,6 +121,14 @@ journal_close(struct journal *journal)
     free(journal);
 }
 
+const char *
+journal_buffer(const struct journal *journal, size_t records, size_t *ret_size)
+{
+    assert(records <= journal->settings.batch_bytes_max);
+    *ret_size = BLOCK_BYTES + (size_t)batch_size((uint32_t)records);
+    return (const char *)journal->buffer;
+}
+
 bool
 journal_busy(const struct journal *journal)
 {

@@ -41,6 +41,10 @@ int journal_open(struct journal **ret_journal, const struct journal_settings *se
                  const struct journal_host *host, int file, uint32_t header_crc);
 void journal_close(struct journal *journal);
 
+/* Where a batch of `records` bytes is put together: its memory is touched as far as batches have reached.
+ */
+const char *journal_buffer(const struct journal *journal, size_t records, size_t *ret_size);
+
 /* No further batch is taken now: a write is under way, or a batch waits for the next segment, or a write
  * has failed. */
 bool journal_busy(const struct journal *journal);

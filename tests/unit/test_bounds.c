@@ -376,6 +376,36 @@ test_expire_batch(void **state)
     drive_close(drive);
 }
 
+/* A batch may hold the ends of many holds: their units go back some at a time, so that no step of the loop
+ * is long. */
+static void
+test_returned_some_at_a_time(void **state)
+{
+    (void)state;
+    struct shard_settings settings = drive_settings();
+    settings.expire_batch = 3;
+    struct drive *drive = drive_open(1, &settings);
+    struct shard *shard = drive_shard(drive, 0);
+    (void)ask(drive, "CREATE e SECTION A 1 20");
+    for (uint32_t i = 0; i < 12; i++)
+        assert_true(is_ok(ask(drive, "HOLD e u%u SEAT A/1/%u TTL 5", i, i + 1)));
+    drive_disk(drive, false);
+    drive_pass(drive, 5000);
+    for (uint32_t i = 0; i < 10; i++)
+        (void)shard_expire(shard);
+    assert_int_equal(drive_figures(drive).expired, 12);
+    assert_false(shard_backlogged(shard));
+    (void)shard_batch(shard);
+    shard_durable(shard, shard_sequence(shard)); /* 3 of them */
+    for (uint32_t left = 9; left > 0; left -= 3) {
+        assert_true(shard_backlogged(shard));
+        assert_int_equal(shard_expire(shard), left > 3);
+    }
+    assert_false(shard_backlogged(shard));
+    expect(drive, "OK e open 20=20+0+0 A 20=20+0+0", "GET e");
+    drive_close(drive);
+}
+
 /* The sweep needs room for records: without a disk it stops, and goes on afterwards. */
 static void
 test_sweep_without_a_disk(void **state)
@@ -551,6 +581,7 @@ main(void)
         cmocka_unit_test(test_best_in_step),
         cmocka_unit_test(test_room_for_a_long_event),
         cmocka_unit_test(test_expire_batch),
+        cmocka_unit_test(test_returned_some_at_a_time),
         cmocka_unit_test(test_sweep_without_a_disk),
         DRIVE_PLAN(test_ended_ms, 1),
         DRIVE_PLAN(test_ended_ms, 3),
