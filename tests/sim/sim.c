@@ -32,7 +32,7 @@
 #define QUEUE_MARGIN_MS 6000 /* a round's clock moves by less */
 /* More seeds that cannot be followed to their end are a failure, where there are some hundreds. */
 #define CUT_SHORT_PERCENT     8
-#define CUT_SHORT_HOT_PERCENT 16
+#define CUT_SHORT_HOT_PERCENT 22
 #define SEED_SECONDS_MAX                                                                                   \
     240 /* a seed that runs longer hangs; sanitizers take up to fifty times as long                        \
          */
