@@ -90,6 +90,18 @@ check_pool_books(const struct shard *shard, const struct event *event, uint32_t 
     heap_check(&shard->pool_nodes, pool->heap);
 }
 
+/* Whoever is under way has a place in it, or one promised. */
+static void
+check_pending(const struct shard *shard)
+{
+    uint32_t operations = 0;
+    for (uint64_t i = shard->pending_head; i < shard->pending_tail; i++)
+        operations += shard->pending[i % shard->pending_max].kind == PENDING_OPERATION;
+    assert(operations == shard->pending_operations);
+    assert(operations <= shard->operations.taken);
+    assert(pending_room(shard, 0));
+}
+
 void
 shard_check(const struct shard *shard)
 {
@@ -110,6 +122,7 @@ shard_check(const struct shard *shard)
     admissions_check(shard);
     check_holds(shard);
     assert(shard->durable <= shard->sequence);
+    check_pending(shard);
     for (uint32_t i = 0; i < shard->events.shown; i++) {
         const struct event *event = event_at(shard, shard->events.order[i]);
         for (uint32_t k = 0; k < event->own_block_count; k++)

@@ -440,7 +440,7 @@ hold_return(struct shard *shard, uint32_t slot)
 bool
 hold_expire_room(const struct shard *shard)
 {
-    return shard->scarcity != SCARCE_ALL && record_room(shard, 256) && pending_room(shard, 1);
+    return shard->scarcity != SCARCE_ALL && record_room(shard, 256) && pending_room(shard, 2);
 }
 
 void

@@ -747,16 +747,20 @@ shard_message(struct shard *shard, uint32_t from, const void *message, uint32_t 
 
 /* ---- records and durability ---- */
 
+/* Every operation under way may have to wait once more, whatever else waits by then: its place is promised.
+ */
 bool
 pending_room(const struct shard *shard, uint32_t count)
 {
-    return shard->pending_tail + count <= shard->pending_head + shard->pending_max;
+    uint32_t promised = shard->operations.taken - shard->pending_operations;
+    return shard->pending_tail + promised + count <= shard->pending_head + shard->pending_max;
 }
 
 void
 pending_push(struct shard *shard, uint64_t sequence, uint32_t index, enum pending_kind kind)
 {
-    assert(pending_room(shard, 1));
+    assert(shard->pending_tail < shard->pending_head + shard->pending_max);
+    shard->pending_operations += kind == PENDING_OPERATION;
     if (kind == PENDING_HOLD && PLANTED(PLANT_RETURN_BEFORE_DURABLE)) {
         hold_return(shard, index);
         return;
@@ -793,6 +797,7 @@ pending_run(struct shard *shard)
             token_end_durable(shard, next.index);
             break;
         case PENDING_OPERATION:
+            shard->pending_operations--;
             operation_durable(shard, operation_at(shard, next.index));
             break;
         }
@@ -836,7 +841,8 @@ shard_expire(struct shard *shard)
     uint32_t slot = SLAB_NONE;
     outboxes_flush(shard);
     bool more = pending_run(shard);
-    while (hold_expire_room(shard) &&
+    /* commands find room beside a sweep that waits for the disk */
+    while (hold_expire_room(shard) && pending_room(shard, shard->settings.operations_max / 4) &&
            (slot = wheel_due(&shard->wheel, shard->now_ms, &budget)) != SLAB_NONE)
         hold_expire(shard, slot);
     more |= hold_forget_old(shard, FORGET_BATCH);

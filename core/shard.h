@@ -8,7 +8,7 @@
  *
  * The order of a tick:
  *
- *     shard_time(now)                     never goes back
+ *     shard_time(now)                     never goes back; again whenever more has come in
  *     shard_command() ...                 from this shard's own connections
  *     shard_message() ...                 from the other shards' mailboxes, each mailbox in order
  *     shard_expire()
@@ -80,8 +80,8 @@ void shard_message_foreseen(const struct shard *shard, const void *message);
 /* Takes one message that `from` has sent. */
 void shard_message(struct shard *shard, uint32_t from, const void *message, uint32_t size);
 
-/* Expires what is due, up to expire_batch holds, and forgets what is old. True: more is due already,
- * call again soon. Also retries messages that found no room. */
+/* Expires what is due, up to expire_batch holds, returns as many whose end is on disk, and forgets what is
+ * old. True: there is more to do already, call again soon. Also retries messages that found no room. */
 bool shard_expire(struct shard *shard);
 
 /* When shard_expire() has next to be called, in ms since 1970; UINT64_MAX: no need. */
@@ -99,13 +99,15 @@ struct shard_batch {
 };
 struct shard_batch shard_batch(struct shard *shard);
 
-/* All records up to `sequence` are on disk. */
+/* All records up to `sequence` are on disk. What waited for it is done, in order, up to expire_batch
+ * returns; the rest by shard_expire(). */
 void shard_durable(struct shard *shard, uint64_t sequence);
 
 /* The host stops: long polls are answered soon, and new ones at once. */
 void shard_polls_end(struct shard *shard);
 
-/* True where some message waits for room: the host should call shard_expire() soon. */
+/* True where some message waits for room, or something durable is not done yet: the host should call
+ * shard_expire() soon. */
 bool shard_backlogged(const struct shard *shard);
 
 /* The journal has no room to grow (a full disk): what may be begun only where it has. */

@@ -482,6 +482,7 @@ struct shard {
     uint64_t pending_head;
     uint64_t pending_tail;
     uint32_t pending_max;
+    uint32_t pending_operations; /* of its entries; every other operation has a place promised */
 
     uint8_t *batches[2];
     size_t batch_size;      /* of the one that fills */

@@ -296,7 +296,7 @@ token_leave(struct shard *shard, uint32_t slot, enum token_state state)
 bool
 token_end_room(const struct shard *shard)
 {
-    return shard->scarcity != SCARCE_ALL && record_room(shard, RECORD_TOKEN_SIZE) && pending_room(shard, 1);
+    return shard->scarcity != SCARCE_ALL && record_room(shard, RECORD_TOKEN_SIZE) && pending_room(shard, 2);
 }
 
 void

@@ -82,7 +82,7 @@ static const struct metric_name metric_names[METRIC_COUNT] = {
     [METRIC_MAILBOX_BYTES] = {"holdfast_mailbox_bytes", "", "gauge",
                               "Bytes waiting in this shard's mailboxes.", 1},
     [METRIC_MAILBOX_FULL] = {"holdfast_mailbox_full_total", "", "counter",
-                             "Messages that had to wait for room in another shard's mailbox.", 1},
+                             "Times that another shard's mailbox had no room for a message.", 1},
     [METRIC_RING_FULL] = {"holdfast_ring_full_total", "", "counter",
                           "Times that the ring's queue was full and was submitted before the step's end.",
                           1},

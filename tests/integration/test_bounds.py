@@ -1,6 +1,7 @@
 """test_bounds.py - each bound of limits.h and of the settings, reached: the documented refusal, nothing lost, and service again
 afterwards. (Bounds of single requests, such as 16 seats, are in test_outcomes.py; those of time and output in
 test_connections.py.)"""
+import signal
 import socket
 import time
 
@@ -86,8 +87,10 @@ def test_ring_entries():
         clients = [Resp(server) for _ in range(300)]
 
         def full():
+            server.process.send_signal(signal.SIGSTOP)  # so that it finds all of it in one step
             for client in clients:
                 client.connection.send(resp_request("PING") * 20)
+            server.process.send_signal(signal.SIGCONT)
             for client in clients:
                 assert [client.connection.receive() for _ in range(20)] == ["PONG"] * 20
             return metric(http, "holdfast_ring_full_total")

@@ -18,7 +18,7 @@ import time
 import pytest
 
 from api import Http, Resp
-from linearizability import MS, SEAT_START, Operation, check, hold_step, seat_step
+from linearizability import CLOCK_SLACK, MS, SEAT_START, Operation, check, hold_step, seat_step
 from server import SANITIZED, SLOWNESS
 
 CLIENTS = 16
@@ -359,7 +359,7 @@ class Run:
         self.held, self.bought, self.taken = [], [], []
         for hold, taken in self.takes.items():
             confirmed, replaced, released, cancelled, deadline = self.end[hold]
-            over = (deadline, deadline + SWEPT)
+            over = (deadline - CLOCK_SLACK, deadline + SWEPT)
             late = confirmed and self.done(hold, "late")
             end = confirmed or replaced or released or over
             if late:
@@ -395,7 +395,7 @@ class Run:
                 if released:
                     changes.append((*released, "free", hold))
                 if late or not (confirmed or replaced or released):
-                    changes.append((deadline, None, "free", hold))  # by itself
+                    changes.append((deadline - CLOCK_SLACK, None, "free", hold))  # by itself
                 self.seat_history[seat] += [Operation(*change) for change in changes]
         for seat, operations in self.seat_history.items():
             wrong = check(operations, SEAT_START, seat_step)

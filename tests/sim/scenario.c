@@ -286,7 +286,7 @@ scenario_draw(struct scenario *scenario, struct random *random, uint64_t seed, b
     /* A stream of its own: the other seeds stay as they were. */
     struct random queue;
     random_seed(&queue, seed ^ 0x71756575655f5f00u);
-    scenario->queues = random_chance(&queue, 25);
+    scenario->queues = random_chance(&queue, hot ? 50 : 25);
     if (scenario->queues) {
         scenario->user_count = random_between(&queue, 3, SIM_USERS);
         /* One queue then: its active ones fit into the homes' tables, which have the same bound. */

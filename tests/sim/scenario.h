@@ -68,6 +68,7 @@ struct scenario {
     uint32_t power_percent;  /* the power goes, and not only the process */
     uint32_t again_percent;  /* chance that the start after a crash does not come to its end, either */
     uint32_t rot_percent;    /* chance that a bit is another one after a crash */
+    uint32_t check_every;    /* shard_check() at every n-th step: 1, but where planted bugs are hunted */
     bool memory_mode;        /* answers leave before they are durable: a crash may take them back */
     bool bounded;            /* small pools in the core: BUSY and forgetting are allowed */
     bool hot;                /* few seats, short holds, many crashes, snapshots without end */

@@ -6,8 +6,9 @@
  *     sim --endless               plays from a seed of the wall clock on until something fails
  *     sim ... --twice             plays each seed twice and compares the states (R5); else every 50th
  *     sim ... --hash              prints a hash of all states of all seeds: the same for every compiler
- *     sim ... --why               prints what each order that was tried is contradicted by
- *     sim ... --keep-going        goes on after a failure
+ *     sim ... --sparse            checks the shards at every 16th step: more seeds in the same time, for
+ * plants sim ... --why               prints what each order that was tried is contradicted by sim ...
+ * --keep-going        goes on after a failure
  *
  * One seed is one history, in rounds: requests are sent, things happen in any order, all is answered or
  * lost in a crash, then the order is sought that explains every answer (linearize.c). A round of one
@@ -47,6 +48,8 @@ struct run {
     struct world *world;
     bool trace;
     bool hot; /* every seed draws what is rare elsewhere */
+    bool sparse;
+    bool cut_short; /* the seed is not followed to its end */
     bool hashing;
     uint64_t hash;
     const char *failure;
@@ -381,7 +384,7 @@ audit(void)
     if (run.scenario.queues && !ask_tokens(true)) {
         return false;
     }
-    world_check(run.world, true);
+    world_check(run.world);
     return true;
 }
 
@@ -737,7 +740,7 @@ play_round(void)
         return false;
     }
     run.crashed = false;
-    world_check(run.world, true);
+    world_check(run.world);
     if (run.hashing) {
         run.hash = (run.hash ^ world_hash(run.world)) * 0x9e3779b97f4a7c15u;
     }
@@ -791,6 +794,7 @@ play_seed(uint64_t seed, bool hashing, uint64_t *ret_hash)
     (void)alarm(SEED_SECONDS_MAX);
     random_seed(&run.random, seed);
     scenario_draw(&run.scenario, &run.random, seed, run.hot);
+    run.scenario.check_every = run.sparse ? 16 : 1;
     world_begin(run.world, &run.scenario, &run.random, run.ops, run.trace);
     truths_begin(&run.truths, &run.scenario);
     slots_begin(&run.slots, &run.scenario);
@@ -823,8 +827,8 @@ play_seed(uint64_t seed, bool hashing, uint64_t *ret_hash)
     *ret_hash = run.hash;
     full_count += run.slots.full_count;
     full_holds_count += run.slots.full_holds_count;
-    if (run.truths.overflow || (world_full(run.world) && run.failure == NULL)) {
-        cut_short++;
+    run.cut_short = run.truths.overflow || (world_full(run.world) && run.failure == NULL);
+    if (run.cut_short) {
         return true;
     }
     if (!sound) {
@@ -845,6 +849,7 @@ play_checked(uint64_t seed, bool twice, bool hash)
         return false;
     }
     all_hash = (all_hash ^ first_hash) * 0x100000001b3u;
+    cut_short += run.cut_short;
     if (twice && (!play_seed(seed, twice, &second_hash) || first_hash != second_hash)) {
         printf("seed %llu failed: two runs, two states (R5)\n", (unsigned long long)seed);
         return false;
@@ -870,7 +875,7 @@ usage(void)
 {
     (void)fprintf(stderr,
                   "usage: sim --seeds FROM COUNT | --seed N | --endless  [--hot] [--twice] [--hash] "
-                  "[--trace] [--why] [--keep-going]\n");
+                  "[--sparse] [--trace] [--why] [--keep-going]\n");
     return 2;
 }
 
@@ -900,6 +905,8 @@ main(int argc, char **argv)
             run.trace = true;
         } else if (strcmp(argv[i], "--hot") == 0) {
             run.hot = true;
+        } else if (strcmp(argv[i], "--sparse") == 0) {
+            run.sparse = true;
         } else if (strcmp(argv[i], "--why") == 0) {
             run.linearize.why = true;
         } else if (strcmp(argv[i], "--keep-going") == 0) {

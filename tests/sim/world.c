@@ -60,6 +60,7 @@ struct world {
     uint64_t now_ms;
     uint64_t keep_ms; /* the housekeeper's */
     uint64_t steps;
+    uint64_t touched; /* shards that have done something since they were checked */
     uint32_t shard_count;
     uint32_t mailbox_max; /* messages in one mailbox */
     uint32_t refuse_percent;
@@ -484,6 +485,7 @@ world_begin(struct world *world, const struct scenario *scenario, struct random 
     world->broken = NULL;
     world->full = false;
     world->died = false;
+    world->touched = 0;
     world->trace = trace;
     world->in_flight = 0;
     world->scarcity = SCARCE_NOT;
@@ -586,13 +588,21 @@ check_queues(struct world *world)
 
 /* ---- single steps ----------------------------------------------------------------------------- */
 
+/* The shard is about to do something, now. */
+static void
+touch(struct world *world, uint32_t index)
+{
+    world->touched |= 1ull << index;
+    shard_time(world->shards[index], world->now_ms);
+}
+
 static void
 submit(struct world *world, uint32_t op_index)
 {
     struct op *op = &world->ops[op_index];
     struct command command;
     scenario_command(world->scenario, op, op_index, &command);
-    shard_time(world->shards[op->shard], world->now_ms);
+    touch(world, op->shard);
     shard_command(world->shards[op->shard], op_index, &command);
     check_queues(world);
 }
@@ -669,7 +679,7 @@ deliver(struct world *world, uint32_t from, uint32_t to)
         mailbox->head = 0;
         mailbox->tail = 0;
     }
-    shard_time(world->shards[to], world->now_ms);
+    touch(world, to);
     shard_message(world->shards[to], from, message, size);
     return true;
 }
@@ -730,7 +740,7 @@ note_durable(struct world *world, uint32_t index)
     housekeeper_durable(world->housekeeper, index, durable, journal_bytes(keeper->journal));
     if (durable > keeper->durable) {
         keeper->durable = durable;
-        shard_time(world->shards[index], world->now_ms);
+        touch(world, index);
         shard_durable(world->shards[index], durable);
     }
 }
@@ -743,7 +753,7 @@ take_batch(struct world *world, uint32_t index)
     if (journal_busy(keeper->journal)) {
         return moved;
     }
-    shard_time(world->shards[index], world->now_ms);
+    touch(world, index);
     struct shard_batch batch = shard_batch(world->shards[index]);
     if (batch.size > 0) {
         journal_append(keeper->journal, batch.data, batch.size, batch.record_count, batch.sequence_first,
@@ -800,7 +810,7 @@ tell_slice(struct world *world, uint32_t index)
 {
     struct record_keeper *keeper = &world->keepers[index];
     struct shard *shard = world->shards[index];
-    shard_time(shard, world->now_ms);
+    touch(world, index);
     uint64_t generation = housekeeper_generation(world->housekeeper, index);
     if (generation != 0 && !keeper->telling) {
         struct journal_position position = journal_position(keeper->journal);
@@ -839,7 +849,7 @@ keep_house(struct world *world)
 static bool
 sweep(struct world *world, uint32_t index)
 {
-    shard_time(world->shards[index], world->now_ms);
+    touch(world, index);
     return shard_expire(world->shards[index]);
 }
 
@@ -904,7 +914,10 @@ world_step(struct world *world, bool may_fail)
     }
     (void)let_answers_leave(world);
     check_queues(world);
-    world_check(world, false);
+    for (; world->steps % scenario->check_every == 0 && world->touched != 0;
+         world->touched &= world->touched - 1) {
+        shard_check(world->shards[__builtin_ctzll(world->touched)]);
+    }
 }
 
 /* The disk has room again, and the housekeeper has noticed. */
@@ -1002,6 +1015,7 @@ world_crash(struct world *world, uint32_t shard_count)
     close_journals(world);
     /* What was scarce stays noted: who was refused for it may have been answered before. */
     world->died = false;
+    world->touched = 0;
     world->counts.crashes++;
     world->counts.in_flight += world->in_flight > 0;
     if (world->trace) {
@@ -1023,20 +1037,18 @@ world_crash(struct world *world, uint32_t shard_count)
     for (uint32_t e = 0; e < SIM_EVENTS; e++) {
         world->loads[e].slots = world->loads[e].most; /* of those that were let in when there were more */
     }
-    world_check(world, true);
+    world_check(world);
 }
 
 /* ---- checks ----------------------------------------------------------------------------------- */
 
 void
-world_check(const struct world *world, bool at_rest)
+world_check(const struct world *world)
 {
     for (uint32_t i = 0; i < world->shard_count; i++) {
         shard_check(world->shards[i]);
     }
-    if (at_rest) {
-        shard_check_all(world->shards, world->shard_count);
-    }
+    shard_check_all(world->shards, world->shard_count);
 }
 
 uint64_t

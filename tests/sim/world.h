@@ -71,8 +71,8 @@ const struct world_counts *world_counts(const struct world *world);
 /* After a crash: the journals do not fit this start's bounds. The run ends here. */
 bool world_full(const struct world *world);
 
-/* Every invariant of every shard; across shards too where all is at rest. */
-void world_check(const struct world *world, bool at_rest);
+/* Every invariant of every shard, and across them: all is at rest. */
+void world_check(const struct world *world);
 
 /* A hash over all shards. */
 uint64_t world_hash(const struct world *world);

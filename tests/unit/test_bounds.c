@@ -406,6 +406,41 @@ test_returned_some_at_a_time(void **state)
     drive_close(drive);
 }
 
+/* Expired holds wait for the disk beside operations: however many, there is a place for whoever is under
+ * way and decides only then, and for new ones. */
+static void
+test_sweep_leaves_places(void **state)
+{
+    (void)state;
+    struct shard_settings settings = drive_settings();
+    settings.expire_batch = 1;
+    settings.operations_max = 64;
+    struct drive *drive = drive_open(2, &settings);
+    uint32_t tags[6];
+    (void)ask(drive, "CREATE e SECTION A 40 40 SECTION B 40 40");
+    for (uint32_t i = 0; i < 200; i++)
+        assert_true(is_ok(ask(drive, "HOLD e u%u SEAT A/%u/%u TTL 5", i, i % 40 + 1, i / 40 + 1)));
+    drive_disk(drive, false);
+    drive_pass(drive, 5000);
+    for (uint32_t i = 0; i < 6; i++) /* seats of both shards: some must be asked for */
+        tags[i] = submit(drive, i % 2, "HOLD e v%u SEAT A/%u/20 SEAT B/%u/20", i, i + 1, i + 1);
+    for (uint32_t i = 0; i < 400; i++)
+        (void)shard_expire(drive_shard(drive, i % 2));
+    assert_true(drive_figures(drive).expired < 200);
+    drive_run(drive);
+    uint32_t late = submit(drive, 0, "HOLD e w SEAT B/1/1");
+    drive_run(drive);
+    assert_null(answer(drive, late));
+    drive_disk(drive, true);
+    drive_sweep(drive);
+    for (uint32_t i = 0; i < 6; i++)
+        assert_true(is_ok(answer(drive, tags[i])));
+    assert_true(is_ok(answer(drive, late)));
+    assert_int_equal(drive_figures(drive).expired, 200);
+    drive_check(drive);
+    drive_close(drive);
+}
+
 /* The sweep needs room for records: without a disk it stops, and goes on afterwards. */
 static void
 test_sweep_without_a_disk(void **state)
@@ -582,6 +617,7 @@ main(void)
         cmocka_unit_test(test_room_for_a_long_event),
         cmocka_unit_test(test_expire_batch),
         cmocka_unit_test(test_returned_some_at_a_time),
+        cmocka_unit_test(test_sweep_leaves_places),
         cmocka_unit_test(test_sweep_without_a_disk),
         DRIVE_PLAN(test_ended_ms, 1),
         DRIVE_PLAN(test_ended_ms, 3),
