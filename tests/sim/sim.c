@@ -6,9 +6,9 @@
  *     sim --endless               plays from a seed of the wall clock on until something fails
  *     sim ... --twice             plays each seed twice and compares the states (R5); else every 50th
  *     sim ... --hash              prints a hash of all states of all seeds: the same for every compiler
- *     sim ... --sparse            checks the shards at every 16th step: more seeds in the same time, for
- * plants sim ... --why               prints what each order that was tried is contradicted by sim ...
- * --keep-going        goes on after a failure
+ *     sim ... --sparse            checks the shards at every 16th step only: plants see more seeds so
+ *     sim ... --why               prints what each order that was tried is contradicted by
+ *     sim ... --keep-going        goes on after a failure
  *
  * One seed is one history, in rounds: requests are sent, things happen in any order, all is answered or
  * lost in a crash, then the order is sought that explains every answer (linearize.c). A round of one

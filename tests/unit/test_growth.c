@@ -45,6 +45,7 @@ test_what_comes_is_told(void **state)
     (void)state;
     struct shard_settings settings = drive_settings();
     settings.holds_max = settings.users_max = 100000;
+    settings.batch_bytes_max = 300 * 1024;
     struct drive *drive = drive_open(1, &settings);
     const struct shard *shard = drive_shard(drive, 0);
     size_t size = shard_size(&shard->settings);
@@ -69,6 +70,13 @@ test_what_comes_is_told(void **state)
         assert_true(told(&now, shard->events.bytes + shard->events.bytes_used));
         assert_true(told(&now, shard->events.seats));
         assert_true(told(&now, shard->events.seats + 9));
+        /* the more holds are live, the larger the batch that they may end in */
+        size_t batch = shard_batch_ahead(shard);
+        size_t most = shard->settings.batch_bytes_max;
+        size_t wanted = 256 * 1024 + 4 * (size_t)shard->holds.taken;
+        assert_int_equal(batch, wanted < most ? wanted : most);
+        assert_true(told(&now, shard->batches[0] + batch - 1));
+        assert_true(told(&now, shard->batches[1] + batch - 1));
         (void)ask(drive, "HOLD e u%u POOL ga 1", i);
         before = now;
     }
