@@ -227,6 +227,8 @@ struct loop {
     uint64_t batched; /* sequence of the last record that was given to the journal */
     uint64_t early;   /* so many records behind it go off before the tick ends */
     uint64_t write_began_ns;
+    enum write_way write_way; /* of the batch on its way */
+    struct write_ways write_ways;
     enum scarcity scarcity;
     bool slicing;    /* a snapshot has been begun and has more to tell */
     bool slice_next; /* and room for it */

@@ -38,7 +38,9 @@ write_batch(void *context, int file, const void *data, uint32_t size, uint64_t o
     assert(!loop->writing);
     loop->writing = true;
     loop->write_began_ns = loop_clock_ns();
-    ring_write(loop->ring, file, data, size, offset, (struct ring_target){0, 0});
+    loop->write_way = write_ways_choose(&loop->write_ways, loop->write_began_ns);
+    loop->figures.value[METRIC_JOURNAL_SYNCS] += loop->write_way == WRITE_BEHIND;
+    ring_write(loop->ring, file, data, size, offset, loop->write_way);
 }
 
 int
@@ -91,7 +93,9 @@ journal_failed(const struct loop *loop, int result)
 void
 loop_journal_written(struct loop *loop, int32_t written)
 {
-    uint64_t us = (loop_clock_ns() - loop->write_began_ns) / 1000;
+    uint64_t now_ns = loop_clock_ns();
+    uint64_t us = (now_ns - loop->write_began_ns) / 1000;
+    write_ways_took(&loop->write_ways, loop->write_way, now_ns - loop->write_began_ns, now_ns);
     loop->figures.value[METRIC_JOURNAL_WRITE_US_SUM] += us;
     if (us > loop->figures.value[METRIC_JOURNAL_WRITE_US_MAX])
         loop->figures.value[METRIC_JOURNAL_WRITE_US_MAX] = us;

@@ -1,0 +1,37 @@
+/*
+ * write_way.h - which of two ways a durable write takes: the one that was faster lately.
+ *
+ * One operation, or two, is faster where the disk's cache, its interrupt and what runs on the other cores
+ * say so, by a fifth or by thirty times (docs/decisions/0014-two-ways-of-a-durable-write.md). So both are
+ * measured: now and then a write goes the other way, so rarely that what it loses stays below
+ * 1/WRITE_WAY_TRIAL_SHARE of all time.
+ *
+ * One write at a time; belongs to one thread.
+ */
+#ifndef HOLDFAST_WRITE_WAY_H
+#define HOLDFAST_WRITE_WAY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define WRITE_WAY_TRIAL_SHARE 1024u
+
+enum write_way {
+    WRITE_WITHIN, /* RWF_DSYNC: durable when it ends; the kernel flushes as part of it */
+    WRITE_BEHIND, /* a plain write, and a data sync linked behind it */
+    WRITE_WAYS
+};
+
+struct write_ways {
+    uint64_t took_ns[WRITE_WAYS]; /* moving average; 0: never tried */
+    uint64_t trial_ns;            /* from then on the slower way may be tried */
+    bool trial;                   /* the write under way is one */
+};
+
+/* The way of the write that begins now. All zeros is a good start. */
+enum write_way write_ways_choose(struct write_ways *ways, uint64_t now_ns);
+
+/* The write of this way, chosen last, has ended after so long. */
+void write_ways_took(struct write_ways *ways, enum write_way way, uint64_t took_ns, uint64_t now_ns);
+
+#endif
