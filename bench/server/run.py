@@ -43,6 +43,7 @@ EXPIRY_BATCHES = 8  # in which the holds that expire together are placed
 STALL_US = 2048  # the bucket of the loop's steps that is nearest to 2 ms
 SNAPSHOT_AFTER_BYTES = 300  # of journal for each live hold: it begins when these are there, and more are placed
 NO_SNAPSHOT = 1 << 40  # bytes of journal before the next snapshot: never
+BUSY_RATE = 3000  # arrivals a second, of durable holds
 TRIES = 8  # of a load that other work disturbs
 ZEROS_BYTES, BLOCK = 64 << 20, 4096  # of the file for bare writes, and of each of them
 
@@ -63,6 +64,8 @@ RATIOS = [
     ("durable against Redis Lua, appendfsync always, pipeline 16", "durable journal, 50 connections, pipeline 16", "redis Lua always, 50 connections, pipeline 16", 10),
     ("durable against Redis Lua, appendfsync always, 64 connections", "durable journal, 64 connections, pipeline 1", "redis Lua always, 64 connections, pipeline 1", 2.5),
     ("durable latency p50 of one client against a bare write", "durable journal, 1 connections, pipeline 1, p50 us", "bare O_DIRECT|O_DSYNC write of 4 KiB, p50 us", -1.5),
+    ("durable p50, every other core busy against idle", f"durable, {BUSY_RATE} arrivals a second, beside busy cores, p50 us", f"durable, {BUSY_RATE} arrivals a second, alone, p50 us", None),
+    ("durable p99, every other core busy against idle", f"durable, {BUSY_RATE} arrivals a second, beside busy cores, p99 us", f"durable, {BUSY_RATE} arrivals a second, alone, p99 us", None),
 ]
 
 
@@ -356,6 +359,23 @@ class Bench:
             hold = ("EVALSHA", script, 3, "seats", "deadlines", "users", SEAT, USER, int(time.time() * 1000) + 3600000, 1000000)
             for connections, pipeline in ((64, 1), (CONNECTIONS, 16)):
                 self.raw(f"redis Lua always, {connections} connections", port, child.pid, pipeline, *hold, connections=connections)
+
+    def group_busy(self):
+        """The same steady arrivals with nothing else on the machine, and with a loop that never sleeps on each core but the shard's."""
+        arrivals = f"{BUSY_RATE}@{self.options.seconds}"
+        shard, *others = sorted(os.sched_getaffinity(0))
+        with self.holdfast("journal", event=False) as (_, http, resp):
+            for name in ("alone", "beside busy cores"):
+                with contextlib.ExitStack() as stack:
+                    for core in others if name != "alone" else ():
+                        loop = stack.enter_context(subprocess.Popen([sys.executable, "-c", "while True: pass"]))
+                        stack.callback(loop.kill)
+                        os.sched_setaffinity(loop.pid, {core})
+                    text = command_output(["taskset", "-c", shard, self.binary, "load", "deal", "--resp", f"127.0.0.1:{resp}", "--http", f"127.0.0.1:{http}",
+                                           "--stock", 1000000, "--connections", 64, "--arrivals", arrivals, "--json"], self.options.seconds + 60)
+                latency = json.loads(text)["latency_us"]
+                for percentile in ("p50", "p99"):
+                    self.note(f"durable, {BUSY_RATE} arrivals a second, {name}, {percentile} us", latency[percentile])
 
     def group_restart(self):
         """The directories are made in the first repeat; later repeats start from them again."""
