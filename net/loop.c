@@ -561,7 +561,7 @@ wait(struct loop *loop, uint32_t timeout_ms)
     struct bell *bell = &loop->server->bells[loop->index];
     if (timeout_ms > 0) {
         bell_sleep(bell);
-        if (mail_waits(loop))
+        if (mail_waits(loop) || journal_thread_ended(&loop->journal_thread))
             timeout_ms = 0;
     }
     int result = ring_wait(loop->ring, timeout_ms);

@@ -12,8 +12,10 @@
 #include "core/index.h"
 #include "net/buffers.h"
 #include "net/codec.h"
+#include "net/journal_thread.h"
 #include "net/loop.h"
 #include "net/ring.h"
+#include "net/write_way.h"
 #include "persist/journal_writer.h"
 
 #define NONE UINT32_MAX
@@ -205,6 +207,7 @@ struct loop {
     void *shard_memory;
     size_t shard_memory_size;
     struct journal *journal;
+    struct journal_thread journal_thread;
     struct ring *ring;
     /* state: time */
     uint64_t now_ms;
@@ -373,10 +376,10 @@ void server_refuse(enum protocol protocol, const char *what, struct output *outp
 /* ---- loop_journal.c ---- */
 int loop_journal_open(struct loop *loop, int file, uint32_t header_crc);
 void loop_journal_close(struct loop *loop);
-/* The write that was under way has ended. */
+/* The ring's write has ended. */
 void loop_journal_written(struct loop *loop, int32_t written);
 void loop_journal_step(struct loop *loop);
-/* Between two completions: begins a batch where enough has been recorded. */
+/* Between two completions: ends the thread's write; begins a batch where enough has been recorded. */
 void loop_journal_early(struct loop *loop);
 /* So long it has nothing to do unless something comes. */
 uint64_t loop_journal_wait_ms(const struct loop *loop);

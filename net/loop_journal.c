@@ -1,9 +1,11 @@
 /*
  * loop_journal.c - the part of a shard's tick that makes records durable, and what goes with it.
  *
- *     dispatch   a write has ended                            -> journal_written(), shard_durable()
- *     early      half of the last batch's records are there   -> as the next batch below
- *     step       files: one that is not needed any more, the next segment
+ *     dispatch   a write by the ring has ended                -> journal_written(), shard_durable()
+ *     early      a write by the thread has ended              -> likewise
+ *                half of the last batch's records are there   -> as the next batch below
+ *     step       the thread's write, as above
+ *                files: one that is not needed any more, the next segment
  *                room: what the core may still begin          -> shard_scarce()
  *                the next batch, or an idle journal's seal    -> shard_batch(), journal_append()
  *                the snapshot that is being written: a slice  -> shard_snapshot_slice()
@@ -39,14 +41,17 @@ write_batch(void *context, int file, const void *data, uint32_t size, uint64_t o
     loop->writing = true;
     loop->write_began_ns = loop_clock_ns();
     loop->write_way = write_ways_choose(&loop->write_ways, loop->write_began_ns);
-    loop->figures.value[METRIC_JOURNAL_SYNCS] += loop->write_way == WRITE_BEHIND;
-    ring_write(loop->ring, file, data, size, offset, loop->write_way);
+    loop->figures.value[METRIC_JOURNAL_BY_THREAD] += loop->write_way == WRITE_BY_THREAD;
+    if (loop->write_way == WRITE_BY_THREAD)
+        journal_thread_write(&loop->journal_thread, file, data, size, offset);
+    else
+        ring_write(loop->ring, file, data, size, offset, (struct ring_target){0, 0});
 }
 
 int
 loop_journal_open(struct loop *loop, int file, uint32_t header_crc)
 {
-    const struct server *server = loop->server;
+    struct server *server = loop->server;
     struct journal_settings settings = {
         .epoch = server->epoch,
         .segment_bytes = server->settings->segment_bytes / BLOCK_BYTES * BLOCK_BYTES,
@@ -56,7 +61,10 @@ loop_journal_open(struct loop *loop, int file, uint32_t header_crc)
         .seal_ms = SEAL_MS,
     };
     struct journal_host host = {.context = loop, .write = write_batch};
-    return journal_open(&loop->journal, &settings, &host, file, header_crc);
+    int result = journal_open(&loop->journal, &settings, &host, file, header_crc);
+    if (result == 0)
+        result = journal_thread_start(&loop->journal_thread, loop->index, &server->bells[loop->index]);
+    return result;
 }
 
 static void
@@ -72,6 +80,7 @@ loop_journal_close(struct loop *loop)
 {
     if (loop->journal == NULL)
         return;
+    journal_thread_stop(&loop->journal_thread);
     if (!loop->writing) /* else the process ends with a write on its way: after a failed start only */
         journal_stop(loop->journal);
     close_files(loop);
@@ -110,6 +119,14 @@ loop_journal_written(struct loop *loop, int32_t written)
         shard_durable(loop->shard, durable);
     }
     housekeeper_durable(loop->server->housekeeper, loop->index, durable, journal_bytes(loop->journal));
+}
+
+static void
+look_at_thread(struct loop *loop)
+{
+    int32_t written;
+    if (journal_thread_written(&loop->journal_thread, &written))
+        loop_journal_written(loop, written);
 }
 
 static void
@@ -167,6 +184,7 @@ begin_batch(struct loop *loop)
 void
 loop_journal_early(struct loop *loop)
 {
+    look_at_thread(loop);
     if (!loop->server->durable || journal_busy(loop->journal) ||
         shard_sequence(loop->shard) - loop->batched < loop->early)
         return;
@@ -208,6 +226,7 @@ go_on_with_snapshot(struct loop *loop)
 void
 loop_journal_step(struct loop *loop)
 {
+    look_at_thread(loop);
     close_files(loop);
     take_segment(loop);
     look_for_room(loop);

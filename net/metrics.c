@@ -60,8 +60,8 @@ static const struct metric_name metric_names[METRIC_COUNT] = {
                               "Bytes of batches in the journal, padding included.", 1},
     [METRIC_JOURNAL_BATCHES] = {"holdfast_journal_batches_total", "", "counter",
                                 "Batches written to the journal.", 1},
-    [METRIC_JOURNAL_SYNCS] = {"holdfast_journal_syncs_total", "", "counter",
-                              "Batches made durable by a sync of their own.", 1},
+    [METRIC_JOURNAL_BY_THREAD] = {"holdfast_journal_thread_batches_total", "", "counter",
+                                  "Batches written by the thread beside the shard, not by its ring.", 1},
     [METRIC_JOURNAL_WRITE_US_SUM] =
         {"holdfast_journal_write_seconds_total", "", "counter",
          "Time that batches took from their writing to the step that saw its end.", 0.000001},

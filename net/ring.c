@@ -31,7 +31,6 @@
 #include <sys/socket.h>
 
 #define BUFFER_GROUP 0
-#define SYNC_SLOT    1 /* of RING_WRITE: the sync behind a write; the write itself has 0 */
 
 struct ring {
     /* configuration */
@@ -127,7 +126,6 @@ show_returned_buffers(struct ring *ring)
 int
 ring_open(struct ring **ret_ring, const struct ring_settings *settings, char *ret_cause, size_t cause_size)
 {
-    assert(settings->entries >= 2); /* a write and the sync linked to it */
     struct ring *ring = calloc(1, sizeof *ring);
     if (ring == NULL) {
         explain_queue(-ENOMEM, ret_cause, cause_size);
@@ -171,11 +169,12 @@ ring_close(struct ring *ring)
     free(ring);
 }
 
-/* So many submission entries are free; submits the queue where they are not. */
-static void
-make_room(struct ring *ring, uint32_t entries)
+/* The next free submission entry; submits the queue where it is full. */
+static struct io_uring_sqe *
+next_entry(struct ring *ring)
 {
-    while (io_uring_sq_space_left(&ring->uring) < entries) {
+    struct io_uring_sqe *entry = io_uring_get_sqe(&ring->uring);
+    while (entry == NULL) {
         ring->full_count++;
         int result = io_uring_submit(&ring->uring);
         /* EBUSY: completions overflow; taking events makes room. Every other error is ours. */
@@ -183,15 +182,8 @@ make_room(struct ring *ring, uint32_t entries)
             (void)io_uring_get_events(&ring->uring); /* tried again by the loop around it */
         else
             assert(result >= 0);
+        entry = io_uring_get_sqe(&ring->uring);
     }
-}
-
-static struct io_uring_sqe *
-next_entry(struct ring *ring)
-{
-    make_room(ring, 1);
-    struct io_uring_sqe *entry = io_uring_get_sqe(&ring->uring);
-    assert(entry != NULL);
     return entry;
 }
 
@@ -229,25 +221,13 @@ ring_wake_on(struct ring *ring, int fd, uint64_t *counter, struct ring_target ta
     io_uring_sqe_set_data64(entry, pack(RING_WAKE, target));
 }
 
-/*
- * WRITE_BEHIND: only the sync tells that all went well, and its generation says how much was written. A
- * write that failed or fell short tells so itself and cancels the sync.
- */
 void
-ring_write(struct ring *ring, int fd, const void *data, uint32_t size, uint64_t offset, enum write_way way)
+ring_write(struct ring *ring, int fd, const void *data, uint32_t size, uint64_t offset,
+           struct ring_target target)
 {
-    make_room(ring, 2); /* a submission in between would cut the link */
     struct io_uring_sqe *entry = next_entry(ring);
     io_uring_prep_write(entry, fd, data, size, offset);
-    io_uring_sqe_set_data64(entry, pack(RING_WRITE, (struct ring_target){0, 0}));
-    if (way == WRITE_WITHIN) {
-        entry->rw_flags = RWF_DSYNC;
-        return;
-    }
-    entry->flags |= IOSQE_IO_LINK | IOSQE_CQE_SKIP_SUCCESS;
-    entry = next_entry(ring);
-    io_uring_prep_fsync(entry, fd, IORING_FSYNC_DATASYNC);
-    io_uring_sqe_set_data64(entry, pack(RING_WRITE, (struct ring_target){SYNC_SLOT, size}));
+    io_uring_sqe_set_data64(entry, pack(RING_WRITE, target));
 }
 
 void
@@ -313,27 +293,17 @@ ring_full_count(const struct ring *ring)
     return ring->full_count;
 }
 
-/* False: it was cancelled, and the write tells why. */
-static bool
-sync_ended(struct ring_completion *completion)
-{
-    if (completion->result == 0)
-        completion->result = (int32_t)completion->target.generation;
-    return completion->result != -ECANCELED;
-}
-
 uint32_t
 ring_reap(struct ring *ring, struct ring_completion *ret_completions, uint32_t max)
 {
-    uint32_t count = 0, seen = 0;
+    uint32_t count = 0;
     unsigned head;
     struct io_uring_cqe *entry;
     io_uring_for_each_cqe(&ring->uring, head, entry)
     {
         if (count == max)
             break;
-        struct ring_completion *completion = &ret_completions[count];
-        seen++;
+        struct ring_completion *completion = &ret_completions[count++];
         uint64_t data = entry->user_data;
         completion->operation = (enum ring_operation)(data >> 56);
         completion->target.slot = (uint32_t)(data >> 32) & (RING_SLOTS_MAX - 1);
@@ -343,10 +313,7 @@ ring_reap(struct ring *ring, struct ring_completion *ret_completions, uint32_t m
         completion->buffer = (entry->flags & IORING_CQE_F_BUFFER) != 0
                                  ? (int32_t)(entry->flags >> IORING_CQE_BUFFER_SHIFT)
                                  : -1;
-        if (completion->operation != RING_WRITE || completion->target.slot != SYNC_SLOT ||
-            sync_ended(completion))
-            count++;
     }
-    io_uring_cq_advance(&ring->uring, seen);
+    io_uring_cq_advance(&ring->uring, count);
     return count;
 }

@@ -7,8 +7,6 @@
 #ifndef HOLDFAST_RING_H
 #define HOLDFAST_RING_H
 
-#include "net/write_way.h"
-
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -20,7 +18,7 @@ enum ring_operation {
     RING_RECEIVE,    /* many completions: bytes in a provided buffer, or 0 at the end */
     RING_SEND,       /* bytes sent, maybe fewer than asked */
     RING_WAKE,       /* the eventfd was read */
-    RING_WRITE,      /* bytes written to a file and durable, maybe fewer than asked; no target */
+    RING_WRITE,      /* bytes written to a file, maybe fewer than asked */
     RING_CANCEL,     /* a cancellation has been looked at; its target completes by itself */
 };
 
@@ -57,9 +55,9 @@ void ring_accept(struct ring *ring, int fd, struct ring_target target);
 void ring_receive(struct ring *ring, int fd, struct ring_target target);
 void ring_send(struct ring *ring, int fd, const char *data, uint32_t size, struct ring_target target);
 void ring_wake_on(struct ring *ring, int fd, uint64_t *counter, struct ring_target target);
-/* To a file; durable when it completes, if its space is written already. Completes once. */
+/* To a file; as durable when it completes as the file's flags make it. */
 void ring_write(struct ring *ring, int fd, const void *data, uint32_t size, uint64_t offset,
-                enum write_way way);
+                struct ring_target target);
 void ring_cancel(struct ring *ring, enum ring_operation operation, struct ring_target target);
 
 /* The bytes of a provided buffer; valid until it is given back. */

@@ -168,8 +168,8 @@ files_open(struct server_files **ret_files, struct server *server)
     }
     log_info("journal in %s: %s", path,
              disk_files_direct(&files->disk)
-                 ? "written directly (O_DIRECT)"
-                 : "this file system takes no O_DIRECT: written through the page cache, slower");
+                 ? "written directly (O_DIRECT|O_DSYNC)"
+                 : "this file system takes no O_DIRECT: written through the page cache (O_DSYNC), slower");
     result = recovery_open(&files->recovery, &files->disk, server->route_seed, server->shard_count, &fault);
     if (result != 0) {
         tell_recovery_failed(server, result, &fault);

@@ -56,7 +56,9 @@ take_step(struct shard_thread *thread, enum shard_step step)
         result = loop_begin(thread->loop, threads->files[index], threads->header_crcs[index]);
         if (result != 0)
             (void)snprintf(thread->cause, sizeof thread->cause,
-                           "no memory for the journal of shard %u: lower core.batch_bytes_max", index);
+                           "no memory or no thread for the journal of shard %u (%s): lower "
+                           "core.batch_bytes_max, or raise the limits of memory and of processes",
+                           index, strerror(-result));
         break;
     case STEP_RUN:
         loop_run(thread->loop);

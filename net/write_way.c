@@ -9,7 +9,7 @@
 static enum write_way
 faster(const struct write_ways *ways)
 {
-    return ways->took_ns[WRITE_WITHIN] <= ways->took_ns[WRITE_BEHIND] ? WRITE_WITHIN : WRITE_BEHIND;
+    return ways->took_ns[WRITE_BY_RING] <= ways->took_ns[WRITE_BY_THREAD] ? WRITE_BY_RING : WRITE_BY_THREAD;
 }
 
 enum write_way

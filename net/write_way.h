@@ -1,8 +1,8 @@
 /*
  * write_way.h - which of two ways a durable write takes: the one that was faster lately.
  *
- * One operation, or two, is faster where the disk's cache, its interrupt and what runs on the other cores
- * say so, by a fifth or by thirty times (docs/decisions/0014-two-ways-of-a-durable-write.md). So both are
+ * Which one that is depends on the disk, on its interrupt and on what runs on the other cores: by a fifth
+ * this way, by thirty times the other way (docs/decisions/0014-two-ways-of-a-durable-write.md). So both are
  * measured: now and then a write goes the other way, so rarely that what it loses stays below
  * 1/WRITE_WAY_TRIAL_SHARE of all time.
  *
@@ -17,8 +17,8 @@
 #define WRITE_WAY_TRIAL_SHARE 1024u
 
 enum write_way {
-    WRITE_WITHIN, /* RWF_DSYNC: durable when it ends; the kernel flushes as part of it */
-    WRITE_BEHIND, /* a plain write, and a data sync linked behind it */
+    WRITE_BY_RING,   /* the kernel's workers finish it, on the core of the disk's interrupt */
+    WRITE_BY_THREAD, /* journal_thread.h */
     WRITE_WAYS
 };
 

@@ -5,8 +5,8 @@
  * calls block; the one write that must not, that of a batch, goes through journal_writer.h's own host.
  * Results are 0 or negative errno. Names are file names inside the folder.
  *
- * What a crash keeps: bytes that were synced, or whose batch's write has ended; names that were there when
- * the folder was synced. Everything else may be there or not.
+ * What a crash keeps: bytes that were written to a file with DISK_DURABLE, or synced; names that were there
+ * when the folder was synced. Everything else may be there or not.
  */
 #ifndef HOLDFAST_DISK_H
 #define HOLDFAST_DISK_H
@@ -15,8 +15,8 @@
 #include <stdint.h>
 
 enum disk_create {
-    DISK_PLAIN,   /* through the page cache */
-    DISK_JOURNAL, /* past it where the file system can, and its zeros are synced */
+    DISK_PLAIN,   /* written, then synced */
+    DISK_DURABLE, /* each write is durable when it ends; direct where the file system can */
 };
 
 struct disk {
@@ -26,7 +26,8 @@ struct disk {
     /* A new file for writing, `size` zeros long and these zeros written; one of that name is replaced. */
     int (*create)(void *context, const char *name, enum disk_create how, uint64_t size, int *ret_file);
     int (*open)(void *context, const char *name, int *ret_file, uint64_t *ret_size); /* for reading */
-    /* All of it, or an error. To a DISK_JOURNAL: data, size and offset are multiples of BLOCK_BYTES. */
+    /* All of it, or an error. For DISK_DURABLE files: data, size and offset are multiples of BLOCK_BYTES.
+     */
     int (*write)(void *context, int file, const void *data, size_t size, uint64_t offset);
     /* All of it; -ENODATA where the file ends before. */
     int (*read)(void *context, int file, void *ret_data, size_t size, uint64_t offset);
@@ -43,8 +44,8 @@ struct disk {
 int disk_files_open(const char *path, int read_only, struct disk *ret_disk);
 void disk_files_close(struct disk *disk);
 
-/* Whether files made with DISK_JOURNAL are written past the page cache (O_DIRECT), or through it (durable
- * all the same, and slower). Found out when the folder was opened. */
+/* Whether files made with DISK_DURABLE are written past the page cache (O_DIRECT|O_DSYNC), or through it
+ * (O_DSYNC alone: durable all the same, and slower). Found out when the folder was opened. */
 int disk_files_direct(const struct disk *disk);
 
 /* From now on zeros are written in small pieces, each durable: others' writes to the same disk wait for one

@@ -1,16 +1,16 @@
 /*
  * disk_files.c - a real folder, as persist/ uses it (disk.h).
  *
- * A journal's file is made in three steps:
+ * A durable file is made in three steps:
  *
  *     fallocate           a full disk says so at once, and the file lies together
  *     zeros, 1 MiB each   a first write into space that is only allocated changes metadata too, which the
  *                         file system then commits before the write is durable: half as long again
- *     fsync               of all zeros together, which is faster; unless others write to the disk
- *                         meanwhile (disk_files_gentle)
+ *     fsync, open again   O_DSYNC cannot be switched on later, and is not wanted for the zeros: together
+ *                         they are faster; unless others write to the disk meanwhile (disk_files_gentle)
  *
  * Whether the file system takes O_DIRECT is found out by trying, since no flag says so. Where it does not,
- * files are written through the page cache.
+ * files are written through the page cache, and O_DSYNC alone makes each write durable.
  */
 #include "persist/disk.h"
 
@@ -26,7 +26,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #define PIECE_BYTES        ((size_t)1 << 20)
@@ -42,13 +41,11 @@ struct folder {
     void *zeros; /* PIECE_BYTES of them, aligned; read-only */
 };
 
-/* flags: of pwritev2() */
 static int
-write_all(int file, const uint8_t *data, size_t size, uint64_t offset, int flags)
+write_all(int file, const uint8_t *data, size_t size, uint64_t offset)
 {
     while (size > 0) {
-        struct iovec piece = {(void *)data, size};
-        ssize_t written = pwritev2(file, &piece, 1, (off_t)offset, flags);
+        ssize_t written = pwrite(file, data, size, (off_t)offset);
         if (written < 0 && errno == EINTR)
             continue;
         if (written < 0)
@@ -66,7 +63,7 @@ static int
 write_file(void *context, int file, const void *data, size_t size, uint64_t offset)
 {
     (void)context; /* a file is a file descriptor */
-    return write_all(file, data, size, offset, 0);
+    return write_all(file, data, size, offset);
 }
 
 static int
@@ -131,10 +128,20 @@ write_zeros(const struct folder *folder, int file, uint64_t size)
     size_t piece = folder->gentle ? PIECE_BYTES_GENTLE : PIECE_BYTES;
     for (uint64_t offset = 0; offset < size && result == 0; offset += piece) {
         uint64_t rest = size - offset;
-        result = write_all(file, folder->zeros, rest < piece ? (size_t)rest : piece, offset,
-                           folder->gentle ? RWF_DSYNC : 0);
+        result = write_all(file, folder->zeros, rest < piece ? (size_t)rest : piece, offset);
     }
     return result;
+}
+
+/* The same file once more, with O_DSYNC. */
+static int
+open_durable(const struct folder *folder, const char *name, int file)
+{
+    int result = sync_fd(file);
+    if (result != 0)
+        return result;
+    int again = openat(folder->fd, name, O_RDWR | O_DSYNC | O_CLOEXEC | (folder->direct ? O_DIRECT : 0));
+    return again >= 0 ? again : -errno;
 }
 
 static int
@@ -145,16 +152,22 @@ create_file(void *context, const char *name, enum disk_create how, uint64_t size
         return -EROFS;
     if (unlinkat(folder->fd, name, 0) != 0 && errno != ENOENT)
         return -errno;
-    assert(how == DISK_PLAIN || size % BLOCK_BYTES == 0); /* only whole blocks go past the page cache */
-    int direct = how == DISK_JOURNAL && folder->direct ? O_DIRECT : 0;
-    int file = openat(folder->fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | direct, MODE);
+    /* only whole pieces go past the page cache */
+    bool direct = how == DISK_DURABLE && folder->direct && size % BLOCK_BYTES == 0;
+    int flags = (direct ? O_DIRECT : 0) | (how == DISK_DURABLE && folder->gentle ? O_DSYNC : 0);
+    int file = openat(folder->fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | flags, MODE);
     if (file < 0)
         return -errno;
     int result = write_zeros(folder, file, size);
-    if (result == 0 && how == DISK_JOURNAL)
-        result = sync_fd(file);
+    if (result == 0 && how == DISK_DURABLE) {
+        int durable = open_durable(folder, name, file);
+        (void)close(file); /* synced */
+        file = durable;
+        result = durable < 0 ? durable : 0;
+    }
     if (result != 0) {
-        (void)close(file);                   /* goes away */
+        if (file >= 0)
+            (void)close(file);               /* goes away */
         (void)unlinkat(folder->fd, name, 0); /* what stays ends in .tmp, and the next start removes it */
         return result;
     }
@@ -239,14 +252,14 @@ free_bytes(void *context)
     return (uint64_t)status.f_bavail * status.f_frsize;
 }
 
-/* 1: journals' files can be direct; 0: they cannot; negative errno: nothing can be written here at all. */
+/* 1: durable files can be direct; 0: they cannot; negative errno: nothing can be written here at all. */
 static int
 probe(const struct folder *folder)
 {
-    int file = openat(folder->fd, PROBE_NAME, O_RDWR | O_CREAT | O_CLOEXEC | O_DIRECT, MODE);
+    int file = openat(folder->fd, PROBE_NAME, O_RDWR | O_CREAT | O_CLOEXEC | O_DIRECT | O_DSYNC, MODE);
     if (file < 0 && errno != EINVAL && errno != EOPNOTSUPP)
         return -errno;
-    int result = file >= 0 ? write_all(file, folder->zeros, BLOCK_BYTES, 0, RWF_DSYNC) : -EINVAL;
+    int result = file >= 0 ? write_all(file, folder->zeros, BLOCK_BYTES, 0) : -EINVAL;
     if (file >= 0)
         (void)close(file); /* only to see whether it goes */
     if (unlinkat(folder->fd, PROBE_NAME, 0) != 0 && errno != ENOENT && result == 0)

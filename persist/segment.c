@@ -57,7 +57,7 @@ segment_make(const struct disk *disk, const struct file_header *wanted, int *ret
     int file = -1;
     uint32_t crc = 0;
     bool named = false;
-    int result = disk->create(disk->context, tmp, DISK_JOURNAL, wanted->file_size, &file);
+    int result = disk->create(disk->context, tmp, DISK_DURABLE, wanted->file_size, &file);
     if (result == 0)
         result = write_header(disk, wanted, file, &crc);
     if (result == 0)

@@ -96,7 +96,7 @@ class Holdfast(Server):
         super().__init__(work, name)
         self.binary, self.http = binary, name.endswith("http")
         self.durability = "memory" if name.endswith("memory") else "journal"
-        self.promise = {"journal": "every answer is on disk before it leaves (group commit, O_DIRECT)",
+        self.promise = {"journal": "every answer is on disk before it leaves (group commit, O_DIRECT|O_DSYNC)",
                         "memory": "a crash forgets the last answers; the journal is written behind them"}[self.durability]
         self.held = self.seats = 0  # since its start
         self.shards = max(1, (os.cpu_count() or 2) - 1)  # the generator has the core that is left

@@ -195,7 +195,7 @@ def test_the_log_is_json_where_there_is_no_terminal(tmp_path):
         for line in lines:
             entry = json.loads(line)
             assert {"time", "level", "message"} <= set(entry), entry
-        assert any("O_DIRECT" in json.loads(line)["message"] for line in lines), "how the journal is written is said"
+        assert any("O_DSYNC" in json.loads(line)["message"] for line in lines), "how the journal is written is said"
 
 
 def test_the_log_is_text_on_a_terminal(tmp_path):

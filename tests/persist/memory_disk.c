@@ -125,7 +125,7 @@ create_file(void *context, const char *name, enum disk_create how, uint64_t size
         (void)snprintf(file->name, sizeof file->name, "%s", name);
         file->bytes = bytes_of(result == 0 ? size : 0);
         file->size = result == 0 ? size : 0;
-        file->synced = how == DISK_JOURNAL ? file->size : 0;
+        file->synced = how == DISK_DURABLE ? file->size : 0;
         file->how = how;
         file->open = result == 0;
         *ret_file = result == 0 ? (int)i + 1 : *ret_file;
@@ -172,7 +172,9 @@ write_bytes(struct memory_disk *disk, int handle, const void *data, size_t size,
     }
     if (size > 0)
         memcpy(file->bytes + offset, data, size);
-    if (file->synced > offset)
+    if (file->how == DISK_DURABLE)
+        file->synced = file->size;
+    else if (file->synced > offset)
         file->synced = offset;
     return result;
 }
@@ -191,7 +193,6 @@ memory_disk_write_batch(struct memory_disk *disk, int file, const void *data, ui
 {
     int result = write_bytes(disk, file, data, size, offset,
                              call(disk, "write batch", file_of(disk, file)->name, true));
-    file_of(disk, file)->synced = file_of(disk, file)->size; /* of a torn one what it has written */
     /* a failure without an errno: a short write */
     if (result == -EINTR)
         return (int32_t)(size / SECTOR / 2 * SECTOR);

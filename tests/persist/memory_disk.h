@@ -14,7 +14,7 @@ struct memory_file {
     char name[FILE_NAME_SIZE + 8];
     uint8_t *bytes;
     uint64_t size;
-    uint64_t synced; /* bytes from the front that a sync or a batch has covered */
+    uint64_t synced; /* bytes from the front that a sync has covered; DISK_DURABLE: all */
     enum disk_create how;
     uint32_t open;
     uint32_t opened; /* for reading, so often */

@@ -437,7 +437,7 @@ disk_write(void *context, int handle, const void *data, size_t size, uint64_t of
     struct sim_disk *disk = context;
     struct file *file = handle_file(disk, handle);
     assert(!file->in_flight);
-    if (file->how == DISK_JOURNAL) {
+    if (file->how == DISK_DURABLE) {
         assert(size % BLOCK_BYTES == 0);
         assert(offset % BLOCK_BYTES == 0);
     }
@@ -453,6 +453,9 @@ disk_write(void *context, int handle, const void *data, size_t size, uint64_t of
     size_t done = result == 0 ? size : random_below(disk->random, (uint32_t)size + 1);
     if (done > 0) {
         put(file, data, done, offset);
+    }
+    if (result == 0 && file->how == DISK_DURABLE) {
+        clean_range(file, offset, size);
     }
     return result;
 }
@@ -586,7 +589,7 @@ void
 sim_disk_begin(struct sim_disk *disk, int handle, const void *data, uint32_t size, uint64_t offset)
 {
     struct file *file = handle_file(disk, handle);
-    assert(file->how == DISK_JOURNAL);
+    assert(file->how == DISK_DURABLE);
     assert(!file->in_flight);
     assert(size > 0);
     assert(size % BLOCK_BYTES == 0);

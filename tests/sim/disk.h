@@ -4,11 +4,10 @@
  * What is on the disk, and what only the system knows yet, are kept apart, as persist/disk.h promises no
  * more:
  *
- *     bytes   on the disk after sync(). Before, any of their 512-byte sectors may be there; an unsynced
- *             file may be shorter than it was made
- *     names   there after sync_folder(); before, any of the changes, or their first few, may be
- *     batch   the one asynchronous write a file may have (sim_disk_begin): on the disk when it has ended;
- *             until sim_disk_end() any of its sectors, or parts of them
+ *     bytes   DISK_PLAIN: on the disk after sync(). DISK_DURABLE: when write() has ended. Before: any of
+ * their 512-byte sectors may be there; an unsynced file may be shorter than it was made names   there after
+ * sync_folder(); before, any of the changes, or their first few, may be batch   the one asynchronous write
+ * a file may have (sim_disk_begin); until sim_disk_end() any of its sectors, or parts of them
  *
  * One thread. Chance comes from the stream that disk_empty() is given.
  */

@@ -125,7 +125,7 @@ create(void *context, const char *name, enum disk_create how, uint64_t size, int
     int number = (int)disk->inode_count++;
     struct memory_inode *inode = &disk->inodes[number];
     memset(inode, 0, sizeof *inode);
-    inode->direct = how == DISK_JOURNAL;
+    inode->direct = how == DISK_DURABLE;
     grow(inode, size);
     name_of(disk, name)->inode = number;
     int result = done(disk, 0);
@@ -164,6 +164,8 @@ write_file(void *context, int file, const void *data, size_t size, uint64_t offs
         assert((uintptr_t)data % BLOCK_BYTES == 0);
         assert(size % BLOCK_BYTES == 0);
         assert(offset % BLOCK_BYTES == 0);
+        if (offset + size <= inode->size_durable)
+            memcpy(inode->durable + offset, data, size);
     }
     return done(disk, 0);
 }

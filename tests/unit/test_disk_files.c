@@ -96,8 +96,9 @@ test_durable_file(void **state)
     int file;
     int flags;
     uint64_t size = 3 * 1024 * 1024 + BLOCK_BYTES;
-    assert_int_equal(disk.create(disk.context, "one", DISK_JOURNAL, size, &file), 0);
+    assert_int_equal(disk.create(disk.context, "one", DISK_DURABLE, size, &file), 0);
     flags = fcntl(file, F_GETFL);
+    assert_int_equal(flags & O_DSYNC, O_DSYNC);
     assert_int_equal((flags & O_DIRECT) != 0, disk_files_direct(&disk));
     memset(block, 'x', 2 * BLOCK_BYTES);
     assert_int_equal(disk.write(disk.context, file, block, 2 * BLOCK_BYTES, BLOCK_BYTES), 0);
@@ -182,14 +183,14 @@ test_no_room(void **state)
 {
     (void)state;
     int file = -7;
-    assert_int_equal(disk.create(disk.context, "huge", DISK_JOURNAL, UINT64_C(1) << 50, &file) < 0, true);
+    assert_int_equal(disk.create(disk.context, "huge", DISK_DURABLE, UINT64_C(1) << 50, &file) < 0, true);
     assert_int_equal(count_names(), 0);
     struct rlimit before;
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
     struct rlimit small = {2 * 1024 * 1024, before.rlim_max};
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
     (void)signal(SIGXFSZ, SIG_IGN);
-    assert_int_equal(disk.create(disk.context, "large", DISK_JOURNAL, 4 * 1024 * 1024, &file), -EFBIG);
+    assert_int_equal(disk.create(disk.context, "large", DISK_DURABLE, 4 * 1024 * 1024, &file), -EFBIG);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
     assert_int_equal(file, -7); /* untouched */
     assert_int_equal(count_names(), 0);

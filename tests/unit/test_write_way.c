@@ -21,11 +21,11 @@ struct run {
 
 /* For so long, one write behind another, each as long as its way takes. */
 static void
-write_for(struct run *run, uint64_t within_us, uint64_t behind_us, uint64_t ms)
+write_for(struct run *run, uint64_t ring_us, uint64_t thread_us, uint64_t ms)
 {
-    uint64_t took[WRITE_WAYS] = {within_us * US, behind_us * US};
-    uint64_t best = within_us < behind_us ? took[WRITE_WITHIN] : took[WRITE_BEHIND];
-    run->counts[WRITE_WITHIN] = run->counts[WRITE_BEHIND] = run->lost_ns = 0;
+    uint64_t took[WRITE_WAYS] = {ring_us * US, thread_us * US};
+    uint64_t best = ring_us < thread_us ? took[WRITE_BY_RING] : took[WRITE_BY_THREAD];
+    run->counts[WRITE_BY_RING] = run->counts[WRITE_BY_THREAD] = run->lost_ns = 0;
     for (uint64_t end_ns = run->now_ns + ms * 1000 * US; run->now_ns < end_ns;) {
         enum write_way way = write_ways_choose(&run->ways, run->now_ns);
         run->now_ns += took[way];
@@ -42,9 +42,9 @@ test_the_faster_one_is_taken(void **state)
     static const uint64_t cases[][2] = {{120, 150}, {150, 120}, {4000, 120}, {120, 4000}, {15, 30}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct run run = {.now_ns = 1};
-        uint64_t within = cases[i][0], behind = cases[i][1];
-        write_for(&run, within, behind, 10000);
-        enum write_way best = within < behind ? WRITE_WITHIN : WRITE_BEHIND;
+        uint64_t ring = cases[i][0], thread = cases[i][1];
+        write_for(&run, ring, thread, 10000);
+        enum write_way best = ring < thread ? WRITE_BY_RING : WRITE_BY_THREAD;
         assert_true(run.counts[WRITE_WAYS - 1 - best] > 0); /* it was tried */
         assert_true(run.counts[best] > 100 * run.counts[WRITE_WAYS - 1 - best]);
         assert_true(run.lost_ns < 10000 * 1000 * US / WRITE_WAY_TRIAL_SHARE + 2 * 4000 * US);
@@ -60,10 +60,10 @@ test_it_follows_what_changes(void **state)
     for (int round = 0; round < 5; round++) {
         write_for(&run, 120, 150, 10000); /* the last trial of before, of 4 ms, is over within 5 s */
         write_for(&run, 120, 150, 1000);
-        assert_true(run.counts[WRITE_WITHIN] > 100 * run.counts[WRITE_BEHIND]);
+        assert_true(run.counts[WRITE_BY_RING] > 100 * run.counts[WRITE_BY_THREAD]);
         write_for(&run, 4000, 150, 1000);
-        assert_true(run.counts[WRITE_WITHIN] <= 3); /* the first that is slow already turns it */
-        assert_true(run.counts[WRITE_BEHIND] > 6000);
+        assert_true(run.counts[WRITE_BY_RING] <= 3); /* the first that is slow already turns it */
+        assert_true(run.counts[WRITE_BY_THREAD] > 6000);
     }
 }
 
@@ -75,12 +75,12 @@ test_an_outlier_is_forgotten(void **state)
     struct run run = {.now_ns = 1};
     write_for(&run, 120, 150, 1000);
     enum write_way way;
-    while ((way = write_ways_choose(&run.ways, run.now_ns)) != WRITE_WITHIN)
+    while ((way = write_ways_choose(&run.ways, run.now_ns)) != WRITE_BY_RING)
         write_ways_took(&run.ways, way, 150 * US, run.now_ns += 150 * US);
     write_ways_took(&run.ways, way, 20000 * US, run.now_ns += 20000 * US);
     write_for(&run, 120, 150, 200);
     write_for(&run, 120, 150, 200);
-    assert_true(run.counts[WRITE_WITHIN] > 100 * run.counts[WRITE_BEHIND]);
+    assert_true(run.counts[WRITE_BY_RING] > 100 * run.counts[WRITE_BY_THREAD]);
 }
 
 int
