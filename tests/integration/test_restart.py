@@ -279,6 +279,19 @@ def test_ready_and_metrics(store):
     assert seen['holdfast_holds{shard="0",state="held"}'] == 100
 
 
+def test_batches_go_both_ways(store):
+    """By the ring and by the thread beside it (write_way.h), in one journal."""
+    api = store.start(1)
+    assert api.create("e", pools=[("p", 1000)]).ok
+    for i in range(50):
+        assert api.hold("e", f"u{i}", pools=[("p", 1)]).ok
+    all_of_them, by_thread = (f'holdfast_journal_{name}_total{{shard="0"}}' for name in ("batches", "thread_batches"))
+    seen = poll(lambda: (m := metrics(store.server))[all_of_them] > 50 and m)
+    assert 0 < seen[by_thread] < seen[all_of_them]
+    store.end("kill")
+    assert store.start(1).event("e")["counts"]["held"] == 50
+
+
 def test_an_idle_journal_is_sealed(store):
     """Within a second the last batch is covered, so that damage in it is found and not cut."""
     api = store.start(1)
