@@ -106,13 +106,15 @@ def test_mailbox_bytes():
         admin, http = Resp(server), Http(server)
         assert admin.create("e", sections=[("A", 1000, 1000), ("B", 1000, 1000)]).ok
         assert metric(http, "holdfast_mailbox_full_total") == 0
-        clients, held = [Resp(server) for _ in range(40)], 0
-        for round_ in range(48):
+        clients, held = [Resp(server) for _ in range(120)], 0
+        for round_ in range(16):
+            server.process.send_signal(signal.SIGSTOP)  # so that each shard finds all of it in one step
             for number, client in enumerate(clients):
                 row = round_ // 2 * len(clients) + number + 1
-                client.connection.send(b"".join(client.hold_request("e", f"u{round_}-{row}-{n}", seats=[f"{'AB'[round_ % 2]}/{row}/{n + 1}"]) for n in range(256)))
+                client.connection.send(b"".join(client.hold_request("e", f"u{round_}-{row}-{n}", seats=[f"{'AB'[round_ % 2]}/{row}/{n + 1}"]) for n in range(128)))
+            server.process.send_signal(signal.SIGCONT)
             for client in clients:
-                for _ in range(256):
+                for _ in range(128):
                     answer = client.read(client.connection.receive(), client.hold_form)
                     assert answer.ok or answer.code == "busy", answer
                     held += answer.ok
