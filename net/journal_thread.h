@@ -1,6 +1,6 @@
 /*
  * journal_thread.h - the thread beside a shard that writes batches the plain way: pwrite() to a file that
- * is open with O_DSYNC, one at a time.
+ * is open with O_DSYNC (so it is durable when it ends: R2), one at a time.
  *
  * It runs on its shard's own core and needs no worker of the kernel, so no other core's load keeps it from
  * running. When it is the better way, and when the ring is: write_way.h. Between the two threads there are
