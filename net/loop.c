@@ -42,7 +42,7 @@
 #define WAIT_MS_MAX        100u /* deadlines of connections are looked at this often */
 #define ACCEPT_LOG_MS      1000u
 #define PUBLISH_MS         10u
-#define REAP_ROUNDS        8u /* of completions, before the rest of the tick has its turn */
+#define REAP_ROUNDS        128u /* of completions, before the rest of the tick has its turn */
 
 uint64_t
 loop_clock_ns(void)

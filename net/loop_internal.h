@@ -230,6 +230,7 @@ struct loop {
     uint64_t batched; /* sequence of the last record that was given to the journal */
     uint64_t early;   /* so many records behind it go off before the tick ends */
     uint64_t write_began_ns;
+    uint64_t write_looked_ns; /* when the ring was last asked for its end */
     enum write_way write_way; /* of the batch on its way */
     struct write_ways write_ways;
     enum scarcity scarcity;
@@ -271,7 +272,7 @@ struct loop {
     struct output_buffer scratch;      /* answers out of turn are encoded here first */
     char swallow[2 * OUTPUT_GROW_MAX]; /* where bytes go that found no memory */
     struct loop_figures figures;
-    struct ring_completion completions[256];
+    struct ring_completion completions[16]; /* few: a write's end is looked for among those behind them */
 };
 
 /* ---- conn.c ---- */
@@ -379,7 +380,7 @@ void loop_journal_close(struct loop *loop);
 /* The ring's write has ended. */
 void loop_journal_written(struct loop *loop, int32_t written);
 void loop_journal_step(struct loop *loop);
-/* Between two completions: ends the thread's write; begins a batch where enough has been recorded. */
+/* Between two completions: sees that a write has ended; begins a batch where enough has been recorded. */
 void loop_journal_early(struct loop *loop);
 /* So long it has nothing to do unless something comes. */
 uint64_t loop_journal_wait_ms(const struct loop *loop);

@@ -2,7 +2,7 @@
  * loop_journal.c - the part of a shard's tick that makes records durable, and what goes with it.
  *
  *     dispatch   a write by the ring has ended                -> journal_written(), shard_durable()
- *     early      a write by the thread has ended              -> likewise
+ *     early      a write has ended, by the thread or the ring  -> likewise
  *                half of the last batch's records are there   -> as the next batch below
  *     step       the thread's write, as above
  *                files: one that is not needed any more, the next segment
@@ -29,6 +29,7 @@
 #include <unistd.h>
 
 #define EARLY_MIN          32u            /* records: a write costs as much as some requests */
+#define LOOK_NS            20000u         /* a look costs a few hundred ns, a system call with it */
 #define SEAL_MS            500u           /* within a second, even where a tick comes late */
 #define SLICE_BYTES_WANTED (256u * 1024u) /* a fraction of a millisecond */
 
@@ -40,6 +41,7 @@ write_batch(void *context, int file, const void *data, uint32_t size, uint64_t o
     assert(!loop->writing);
     loop->writing = true;
     loop->write_began_ns = loop_clock_ns();
+    loop->write_looked_ns = loop->write_began_ns;
     loop->write_way = write_ways_choose(&loop->write_ways, loop->write_began_ns);
     loop->figures.value[METRIC_JOURNAL_BY_THREAD] += loop->write_way == WRITE_BY_THREAD;
     if (loop->write_way == WRITE_BY_THREAD)
@@ -129,6 +131,21 @@ look_at_thread(struct loop *loop)
         loop_journal_written(loop, written);
 }
 
+/* Its end is told with what the loop takes next from the ring, and a tick may be longer than a write. */
+static void
+look_at_ring(struct loop *loop)
+{
+    if (!loop->writing || loop->write_way != WRITE_BY_RING)
+        return;
+    uint64_t now_ns = loop_clock_ns();
+    int32_t written;
+    if (now_ns - loop->write_looked_ns < LOOK_NS)
+        return;
+    loop->write_looked_ns = now_ns;
+    if (ring_written(loop->ring, &written))
+        loop_journal_written(loop, written);
+}
+
 static void
 take_segment(struct loop *loop)
 {
@@ -185,6 +202,7 @@ void
 loop_journal_early(struct loop *loop)
 {
     look_at_thread(loop);
+    look_at_ring(loop);
     if (!loop->server->durable || journal_busy(loop->journal) ||
         shard_sequence(loop->shard) - loop->batched < loop->early)
         return;

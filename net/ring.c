@@ -31,6 +31,7 @@
 #include <sys/socket.h>
 
 #define BUFFER_GROUP 0
+#define TAKEN        0 /* user_data of a completion that ring_written() took: no operation */
 
 struct ring {
     /* configuration */
@@ -293,18 +294,41 @@ ring_full_count(const struct ring *ring)
     return ring->full_count;
 }
 
+bool
+ring_written(struct ring *ring, int32_t *ret_result)
+{
+    unsigned head;
+    struct io_uring_cqe *entry;
+    if (kernel_has_more(ring))
+        (void)io_uring_get_events(&ring->uring); /* what fails fails again in ring_wait() */
+    io_uring_for_each_cqe(&ring->uring, head, entry)
+    {
+        if (entry->user_data >> 56 == RING_WRITE) {
+            *ret_result = entry->res;
+            entry->user_data = TAKEN;
+            return true;
+        }
+    }
+    return false;
+}
+
 uint32_t
 ring_reap(struct ring *ring, struct ring_completion *ret_completions, uint32_t max)
 {
     uint32_t count = 0;
+    uint32_t passed = 0;
     unsigned head;
     struct io_uring_cqe *entry;
     io_uring_for_each_cqe(&ring->uring, head, entry)
     {
         if (count == max)
             break;
-        struct ring_completion *completion = &ret_completions[count++];
         uint64_t data = entry->user_data;
+        if (data == TAKEN) {
+            passed++;
+            continue;
+        }
+        struct ring_completion *completion = &ret_completions[count++];
         completion->operation = (enum ring_operation)(data >> 56);
         completion->target.slot = (uint32_t)(data >> 32) & (RING_SLOTS_MAX - 1);
         completion->target.generation = (uint32_t)data;
@@ -314,6 +338,6 @@ ring_reap(struct ring *ring, struct ring_completion *ret_completions, uint32_t m
                                  ? (int32_t)(entry->flags >> IORING_CQE_BUFFER_SHIFT)
                                  : -1;
     }
-    io_uring_cq_advance(&ring->uring, count);
+    io_uring_cq_advance(&ring->uring, count + passed);
     return count;
 }

@@ -71,6 +71,10 @@ int ring_wait(struct ring *ring, uint32_t timeout_ms);
 /* Times that the submission queue was full: a figure. */
 uint64_t ring_full_count(const struct ring *ring);
 
+/* Looks for a write that has ended, ahead of all that completed before it: true, and *ret_result as in a
+ * completion, which ring_reap() then passes over. */
+bool ring_written(struct ring *ring, int32_t *ret_result);
+
 /* Takes up to max completions. */
 uint32_t ring_reap(struct ring *ring, struct ring_completion *ret_completions, uint32_t max);
 
