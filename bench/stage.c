@@ -170,7 +170,7 @@ stage_forget(struct stage_shard *at)
 {
     at->now_ms += 20; /* two ticks of the wheel */
     shard_time(at->shard, at->now_ms);
-    while (shard_expire(at->shard))
+    while (shard_expire(at->shard) || shard_next_expiry_ms(at->shard) <= at->now_ms)
         stage_settle(at);
     stage_settle(at);
 }

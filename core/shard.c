@@ -834,6 +834,13 @@ shard_durable(struct shard *shard, uint64_t sequence)
     operations_run_ready(shard);
 }
 
+/* Commands find room beside a sweep that waits for the disk. */
+static bool
+sweep_room(const struct shard *shard)
+{
+    return hold_expire_room(shard) && pending_room(shard, shard->settings.operations_max / 4);
+}
+
 bool
 shard_expire(struct shard *shard)
 {
@@ -841,16 +848,14 @@ shard_expire(struct shard *shard)
     uint32_t slot = SLAB_NONE;
     outboxes_flush(shard);
     bool more = pending_run(shard);
-    /* commands find room beside a sweep that waits for the disk */
-    while (hold_expire_room(shard) && pending_room(shard, shard->settings.operations_max / 4) &&
-           (slot = wheel_due(&shard->wheel, shard->now_ms, &budget)) != SLAB_NONE)
+    while (sweep_room(shard) && (slot = wheel_due(&shard->wheel, shard->now_ms, &budget)) != SLAB_NONE)
         hold_expire(shard, slot);
     more |= hold_forget_old(shard, FORGET_BATCH);
     keys_forget_old(shard, FORGET_BATCH);
     more |= queues_sweep(shard);
     more |= admissions_sweep(shard);
     operations_run_ready(shard);
-    return more || wheel_next_ms(&shard->wheel) <= shard->now_ms;
+    return more || (wheel_next_ms(&shard->wheel) <= shard->now_ms && sweep_room(shard));
 }
 
 uint64_t

@@ -81,7 +81,8 @@ void shard_message_foreseen(const struct shard *shard, const void *message);
 void shard_message(struct shard *shard, uint32_t from, const void *message, uint32_t size);
 
 /* Expires what is due, up to expire_batch holds, returns as many whose end is on disk, and forgets what is
- * old. True: there is more to do already, call again soon. Also retries messages that found no room. */
+ * old. True: there is more to do already, call again soon. What is due and finds no room is not: a batch on
+ * disk makes it. Also retries messages that found no room. */
 bool shard_expire(struct shard *shard);
 
 /* When shard_expire() has next to be called, in ms since 1970; UINT64_MAX: no need. */

@@ -469,7 +469,8 @@ drive_sweep(struct drive *drive)
         assert_true(rounds < 100000);
         more = false;
         for (uint32_t i = 0; i < drive->shard_count; i++)
-            more |= shard_expire(drive->shards[i]);
+            more |=
+                shard_expire(drive->shards[i]) || shard_next_expiry_ms(drive->shards[i]) <= drive->now_ms;
         drive_run(drive);
     }
 }

@@ -460,6 +460,8 @@ test_sweep_without_a_disk(void **state)
     for (uint32_t i = 0; i < 1000; i++)
         (void)shard_expire(drive_shard(drive, 0));
     assert_true(drive_figures(drive).expired < 500);
+    assert_false(
+        shard_expire(drive_shard(drive, 0))); /* nothing to do before there is room: nobody spins */
     uint32_t look =
         submit(drive, 0, "HOLDS e u7"); /* one of those not yet swept, or whose end is not yet safe */
     drive_disk(drive, true);
