@@ -238,14 +238,15 @@ class Crowd:
 
 
 class Proxy:
-    """TCP to PostgreSQL, that can cut: right after a COMMIT went through, before its answer is handed back. And it can give
-    another version out for the server's."""
+    """TCP to PostgreSQL, that can cut: right after a COMMIT went through, before its answer is handed back. It can give
+    another version out for the server's, and it can keep all it has been given to itself for a while."""
 
     def __init__(self, port):
         self.target = port
         self.version = None  # of the same length as the real one
         self.cut_after_commit = 0  # how many more times
         self.cuts = 0
+        self.silent = False
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.open = True
@@ -269,6 +270,8 @@ class Proxy:
         try:
             while True:
                 ready = select.select([client, server], [], [], 60)[0]
+                while self.silent:
+                    time.sleep(0.02)
                 if client in ready:
                     data = client.recv(1 << 16)
                     if not data:

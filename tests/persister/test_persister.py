@@ -286,6 +286,55 @@ def test_an_event_that_is_far_ahead_in_another_journal(postgres, uri, data):
     server.stop()
 
 
+def test_more_live_holds_than_are_remembered(postgres, uri, data):
+    """What the memory has no room for is read again from PostgreSQL when it ends; the memory keeps to its setting."""
+    server = Server(data)
+    persister = Persister(data, uri, "--persist.cache_bytes", "1MiB", "--persist.batch_records", 256)
+    client = Client(server.resp)
+    client.ask("EVENT", "CREATE", "e", "SECTION", "A", 100, 100, "POOL", "ga", 10000, "HOLD", 3600)
+    holds = [(f"u{i}", client.ask("HOLD", "e", f"u{i}", "SEAT", f"A/{i // 100 + 1}/{i % 100 + 1}", "POOL", "ga", 1)[0]) for i in range(10000)]
+    caught_up(postgres, uri, 1 + 10000)
+    wait_for(lambda: persister.metric("lag_records") == 0)
+    assert 0 < persister.metric("cache_holds") < 9000
+    assert persister.metric("cache_bytes") <= 1 << 20
+    for i, (user, hold) in enumerate(holds[:2000]):  # the oldest
+        assert client.ask(*(["CONFIRM", hold, user, "REF", "pay"] if i % 2 else ["RELEASE", hold, user])) is not None
+    caught_up(postgres, uri, 1 + 10000 + 2000)
+    assert persister.metric("holds_read_total") >= 1000
+    assert (persister.metric("contradictions_total"), persister.metric("holds_missing_total")) == (0, 0)
+    assert persister.metric("cache_bytes") <= 1 << 20
+    persister.stop()
+    server.stop()
+    code, text = verify(data, uri)
+    assert code == 0, text
+
+
+def test_postgresql_that_says_nothing_is_taken_for_gone(postgres, uri, data):
+    """A connection that stands and is silent, for longer than persist.wait_seconds; nothing is lost or carried twice."""
+    proxy = Proxy(postgres.port)
+    server = Server(data)
+    through = postgres.uri(database(uri), port=proxy.port)
+    persister = Persister(data, through, "--persist.wait_seconds", 1)
+    client = Client(server.resp)
+    client.ask("EVENT", "CREATE", "e", "POOL", "ga", 1000)
+    caught_up(postgres, uri, 1)
+    assert persister.metric("breaker_opened_total") == 0
+    proxy.silent = True
+    for i in range(100):
+        client.ask("HOLD", "e", f"u{i}", "POOL", "ga", 1)
+    wait_for(lambda: persister.metric("breaker_opened_total") > 0)
+    assert persister.get("/healthz")[0] == 503
+    assert "did not answer in time" in persister.log()
+    proxy.silent = False
+    caught_up(postgres, uri, 1 + 100)
+    wait_for(lambda: persister.get("/healthz")[0] == 200)
+    persister.stop()
+    server.stop()
+    proxy.close()
+    code, text = verify(data, uri)
+    assert code == 0, text
+
+
 def lag(persister):
     return [persister.metric(f"lag_{name}") for name in ("ms", "records", "bytes")]
 
