@@ -109,7 +109,7 @@ def group_entries(group):
 
 
 def throughput_table(results, group):
-    table = Table("purchases a second", *(f"{clients} clients" for clients in plan.CLIENTS), "p99 ms at 64", "at 256")
+    table = Table("purchases a second", *("1 client" if clients == 1 else f"{clients} clients" for clients in plan.CLIENTS), "p99 ms at 64", "at 256")
     for entry in group_entries(group):
         points = [figures.closed(results, entry.key, clients) for clients in plan.CLIENTS]
         table.add(entry.label, *(number(figures.median_rate(p)) for p in points), short(figures.p99_ms(points[2])), short(figures.p99_ms(points[3])), ours=ours(entry))
