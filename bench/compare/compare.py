@@ -233,7 +233,7 @@ def machine(work):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--short", action="store_true", help="about five minutes (the default)")
-    parser.add_argument("--full", action="store_true", help="about half an hour")
+    parser.add_argument("--full", action="store_true", help="some twenty minutes")
     parser.add_argument("--smoke", action="store_true", help="one round of few loads: whether it runs")
     parser.add_argument("--build", default=ROOT / "build", help="folder with the holdfast binary (build)")
     parser.add_argument("--python", default=ROOT / ".venv" / "bin" / "python", help="one that has FastAPI (.venv/bin/python)")
