@@ -2,7 +2,7 @@
  * loop_journal.c - the part of a shard's tick that makes records durable, and what goes with it.
  *
  *     dispatch   a write by the ring has ended                -> journal_written(), shard_durable()
- *     early      a write has ended, by the thread or the ring  -> likewise
+ *     early      a write has ended, by the thread or the ring -> likewise
  *                half of the last batch's records are there   -> as the next batch below
  *     step       the thread's write, as above
  *                files: one that is not needed any more, the next segment
