@@ -51,7 +51,7 @@ sweep_timers(struct shard *shard)
     return queues->timer_cursor != SLAB_NONE;
 }
 
-/* Tokens of events that have been closed. True: there is more to do. */
+/* Tokens of events that have been closed. True: there is more to do, and room for it. */
 static bool
 sweep_closed(struct shard *shard)
 {
@@ -64,7 +64,7 @@ sweep_closed(struct shard *shard)
             return false;
         }
         if (!token_end_room(shard))
-            return true;
+            return false;
         uint32_t slot = queues->close_cursor++;
         const struct token *token = token_at(shard, slot);
         if ((token->state == TOKEN_WAITING || token->state == TOKEN_ACTIVE) &&
@@ -116,7 +116,9 @@ queues_sweep(struct shard *shard)
     forget_old(shard);
     bool more = sweep_timers(shard);
     more |= queues->owed_count > 0 || (queues->polls_ended && queues->watcher_wheel.count > 0);
-    return sweep_closed(shard) || more || queues->kicked || queues_next_ms(shard) <= shard->now_ms;
+    more |= sweep_closed(shard) || wheel_next_ms(&queues->watcher_wheel) <= shard->now_ms;
+    bool ready = queues->kicked || wheel_next_ms(&queues->wheel) <= shard->now_ms;
+    return more || (ready && token_end_room(shard));
 }
 
 uint64_t

@@ -513,6 +513,46 @@ test_holds_of_one_user(void **state)
     drive_close(drive);
 }
 
+/* Letting in and sending away need room for records, too. */
+static void
+test_waiting_room_without_a_disk(void **state)
+{
+    (void)state;
+    enum { PEOPLE = 500 };
+    struct shard_settings settings = drive_settings();
+    settings.tokens_max = 2 * PEOPLE;
+    settings.users_max = 2 * PEOPLE;
+    settings.batch_bytes_max = 16384;
+    struct drive *drive = drive_open(1, &settings);
+    struct shard *shard = drive_shard(drive, 0);
+    drive_checks(drive, false);
+    (void)ask(drive, "CREATE q POOL p 5000 QUEUE 1 100 100");
+    for (uint32_t i = 0; i < PEOPLE; i++)
+        assert_true(is_ok(ask(drive, "JOIN q v%u", i)));
+    (void)submit(drive, 0, "SET q queue.active_max %u", PEOPLE);
+    (void)drive_write(drive);
+    for (uint32_t i = 0; i < 100; i++)
+        (void)shard_expire(shard);
+    assert_in_range(drive_figures(drive).tokens_active, 2, PEOPLE - 1);
+    assert_false(shard_expire(shard)); /* nothing to do before there is room */
+    for (uint32_t i = 0; i < PEOPLE; i++) {
+        drive_sweep(drive);
+        drive_pass(drive, 1);
+    }
+    assert_int_equal(drive_figures(drive).tokens_active, PEOPLE);
+    drive_disk(drive, false);
+    drive_pass(drive, 101000); /* all of them are too late */
+    for (uint32_t i = 0; i < 100; i++)
+        (void)shard_expire(shard);
+    assert_in_range(drive_figures(drive).tokens_active, 1, PEOPLE - 1);
+    assert_false(shard_expire(shard));
+    drive_disk(drive, true);
+    drive_sweep(drive);
+    assert_int_equal(drive_figures(drive).tokens_active, 0);
+    drive_check(drive);
+    drive_close(drive);
+}
+
 /* A hold has expired on disk, but its units have not gone back, since more tokens than are told at once
  * stand before it. Its user asks for one of them: that waits for the return. */
 static void
@@ -614,6 +654,7 @@ main(void)
         cmocka_unit_test(test_batch_bytes_max),
         cmocka_unit_test(test_full_mailboxes),
         cmocka_unit_test(test_closed_mailboxes),
+        cmocka_unit_test(test_waiting_room_without_a_disk),
         cmocka_unit_test(test_a_return_behind_tokens),
         cmocka_unit_test(test_best_in_step),
         cmocka_unit_test(test_room_for_a_long_event),
