@@ -89,11 +89,12 @@ shard_growth(const struct shard *shard, struct shard_growth ret_extents[SHARD_GR
     uint32_t waiting = admissions->expected > 0;
     uint32_t active = admissions->expected < ACTIVE_MAX ? (uint32_t)admissions->expected : ACTIVE_MAX;
     /* what a hold by a new user takes */
-    put_slab(&growth, &shard->holds, wanted);
-    put_slab(&growth, &shard->users, wanted);
-    put_slab(&growth, &shard->pool_nodes, wanted);
-    put_index(&growth, &shard->holds_index, wanted);
-    put_index(&growth, &shard->users_index, wanted);
+    uint32_t holds = shard->settings.holds_expected > 0 ? shard->settings.holds_expected : wanted;
+    put_slab(&growth, &shard->holds, holds);
+    put_slab(&growth, &shard->users, holds);
+    put_slab(&growth, &shard->pool_nodes, holds);
+    put_index(&growth, &shard->holds_index, holds);
+    put_index(&growth, &shard->users_index, holds);
     for (uint32_t i = 0; i < 2; i++)
         put(&growth, shard->batches[i], 0, shard_batch_ahead(shard), shard->settings.batch_bytes_max);
     /* commands under way */

@@ -24,12 +24,13 @@ struct shard;
 
 struct shard_settings {
     uint32_t shard_index;
-    uint32_t shard_count;  /* 1 to SHARDS_MAX */
-    uint64_t route_seed;   /* one for each data directory, the same for all shards */
-    uint64_t id_seed;      /* fresh for each shard and start: makes ids unguessable */
-    uint32_t holds_max;    /* live, confirmed and remembered ended ones; more: BUSY */
-    uint32_t users_max;    /* (event, user) pairs with a hold; more: BUSY */
-    uint32_t events_max;   /* at most EVENTS_MAX; more: BUSY */
+    uint32_t shard_count;    /* 1 to SHARDS_MAX */
+    uint64_t route_seed;     /* one for each data directory, the same for all shards */
+    uint64_t id_seed;        /* fresh for each shard and start: makes ids unguessable */
+    uint32_t holds_max;      /* live, confirmed and remembered ended ones; more: BUSY */
+    uint32_t holds_expected; /* whose memory is told of from the start on; 0: as they come */
+    uint32_t users_max;      /* (event, user) pairs with a hold; more: BUSY */
+    uint32_t events_max;     /* at most EVENTS_MAX; more: BUSY */
     uint32_t tokens_max;   /* places in queues this shard owns; and admissions of users it is home of; more:
                               BUSY */
     uint32_t watchers_max; /* long polls and watches; more: BUSY */

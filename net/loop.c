@@ -97,6 +97,7 @@ open_shard(struct loop *loop)
         .shard_count = loop->server->shard_count,
         .route_seed = loop->server->route_seed,
         .holds_max = (uint32_t)settings->holds_max,
+        .holds_expected = (uint32_t)settings->holds_expected,
         .users_max = (uint32_t)settings->users_max,
         .events_max = (uint32_t)settings->events_max,
         .tokens_max = (uint32_t)settings->tokens_max,
@@ -237,6 +238,14 @@ loop_begin(struct loop *loop, int file, uint32_t header_crc)
         loop_look_warm(loop);
     }
     return result;
+}
+
+void
+loop_warm(struct loop *loop)
+{
+    struct shard_growth growth[SHARD_GROWTH_MAX];
+    if (loop->server->settings->holds_expected > 0)
+        warm_now(growth, shard_growth(loop->shard, growth));
 }
 
 struct shard *

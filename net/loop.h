@@ -74,6 +74,9 @@ int loop_open(struct loop **ret_loop, struct server *server, uint32_t shard_inde
 /* The core, for the recovery that comes before loop_begin(). */
 struct shard *loop_shard(struct loop *loop);
 
+/* Touches the memory of the holds that the settings expect. */
+void loop_warm(struct loop *loop);
+
 /* The epoch's first segment is there (recovery_begin()): the journal opens. 0 or -ENOMEM. */
 int loop_begin(struct loop *loop, int file, uint32_t header_crc);
 

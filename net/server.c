@@ -3,11 +3,11 @@
  *
  *     settings ─▶ data directory ─▶ its journals, read and checked        server_files.c
  *              ─▶ mailboxes ─▶ threads, each opens its loop               shard_threads.c
- *              ─▶ recovery ─▶ listeners ─▶ the new epoch ─▶ loops ─▶ "ready"
+ *              ─▶ recovery ─▶ memory ─▶ listeners ─▶ the new epoch ─▶ loops ─▶ "ready"
  *     signal   ─▶ connections drained ─▶ snapshot ─▶ loops end ─▶ join
  *
  * The main thread makes what the loops share, starts them, and then only waits for SIGTERM or SIGINT.
- * Nothing listens before the recovery is done, so whoever asks before is refused and not kept waiting;
+ * Nothing listens before that is done, so whoever asks before is refused and not kept waiting;
  * nothing on the disk is changed before the listeners are there, so a port in use leaves no trace.
  */
 #include "net/server.h"
@@ -262,7 +262,8 @@ static bool
 start(struct server *server, struct server_files *files, struct shard_threads *threads)
 {
     return shard_threads_start(threads, server) && shard_threads_step(threads, STEP_OPEN) &&
-           files_recover(files, threads) && open_all_listeners(server) && files_begin(files, threads) &&
+           files_recover(files, threads) && shard_threads_step(threads, STEP_WARM) &&
+           open_all_listeners(server) && files_begin(files, threads) &&
            shard_threads_step(threads, STEP_BEGIN) && shard_threads_step(threads, STEP_RUN);
 }
 

@@ -141,6 +141,9 @@ static const struct setting settings_table[] = {
     {"core.holds_max", NULL, "16777216", NULL,
      "holds of a shard: live, confirmed, remembered; beyond: busy", 16, 1u << 30, AT(holds_max),
      SETTING_COUNT, false},
+    {"core.holds_expected", NULL, "0", NULL,
+     "so many holds of a shard find their memory touched before the start ends; 0: as they come", 0,
+     1u << 30, AT(holds_expected), SETTING_COUNT, false},
     {"core.users_max", NULL, "16777216", NULL, "users with a hold in an event, of a shard; beyond: busy",
      16, 1u << 30, AT(users_max), SETTING_COUNT, false},
     {"core.events_max", NULL, "10000", NULL, "events; beyond: busy", 1, 10000, AT(events_max),
@@ -630,6 +633,12 @@ check_together(struct settings *settings, struct settings_error *ret_error)
              "net.head_bytes_max (%llu) is above net.request_bytes_max (%llu): the head is a part of the "
              "request",
              (unsigned long long)settings->head_bytes_max, (unsigned long long)settings->request_bytes_max);
+        return false;
+    }
+    if (settings->holds_expected > settings->holds_max) {
+        fail(ret_error,
+             "core.holds_expected (%llu) is above core.holds_max (%llu): no more than these can come",
+             (unsigned long long)settings->holds_expected, (unsigned long long)settings->holds_max);
         return false;
     }
     /* the batch's header and its last block that is not full, and the batch that closes the segment; the

@@ -37,6 +37,7 @@ struct settings {
     uint64_t mailbox_bytes;
     uint64_t ring_entries;
     uint64_t holds_max;
+    uint64_t holds_expected;
     uint64_t users_max;
     uint64_t events_max;
     uint64_t tokens_max;

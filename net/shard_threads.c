@@ -1,8 +1,14 @@
 /*
  * shard_threads.c - one thread for each shard, which take the steps of a start together, then run.
  *
- *     main thread      step(OPEN) ... step(HOLDS) ... step(SETTLE) ... step(BEGIN) ... step(RUN)   join
- *     each shard       open the loop  its holds       its seats        its journal     its loop    close
+ *     main thread     each shard
+ *     step(OPEN)      opens its loop
+ *     step(HOLDS)     its holds, out of the journals
+ *     step(SETTLE)    its seats
+ *     step(WARM)      the memory of holds to come
+ *     step(BEGIN)     its journal
+ *     step(RUN)       its loop, until the server is finished
+ *     join            closes
  *
  * The mutex and the condition are for start and end only: there is no lock in the request path.
  */
@@ -51,6 +57,9 @@ take_step(struct shard_thread *thread, enum shard_step step)
         result = recovery_settle(threads->recovery, threads->shards, server->shard_count, index, &fault);
         if (result != 0)
             files_recovery_cause(server, result, &fault, thread->cause, sizeof thread->cause);
+        break;
+    case STEP_WARM:
+        loop_warm(thread->loop);
         break;
     case STEP_BEGIN:
         result = loop_begin(thread->loop, threads->files[index], threads->header_crcs[index]);

@@ -17,6 +17,7 @@ enum shard_step {
     STEP_OPEN, /* the loop: a ring belongs to the thread that made it, memory to the core that touched it */
     STEP_HOLDS,  /* recovery_holds() */
     STEP_SETTLE, /* recovery_settle() */
+    STEP_WARM,   /* loop_warm() */
     STEP_BEGIN,  /* the journal, in the segment that recovery_begin() has made */
     STEP_RUN,    /* the loop, until the server is finished */
     STEP_END,

@@ -55,6 +55,30 @@ warm_reached(const struct warmer *warmer, uint64_t told)
     return !warmer->running || atomic_load_explicit(&warmer->warm, memory_order_relaxed) >= told;
 }
 
+static bool
+touch(uintptr_t from, uintptr_t to)
+{
+    from &= ~(PAGE - 1);
+    to = (to + PAGE - 1) & ~(PAGE - 1);
+    return from == to || madvise((void *)from, to - from, MADV_POPULATE_WRITE) == 0;
+}
+
+static void
+tell_refusal(void)
+{
+    log_info("memory is not touched ahead of its use: the kernel is older than 5.14, or has none left");
+}
+
+void
+warm_now(const struct shard_growth *growth, uint32_t count)
+{
+    bool refused = false;
+    for (uint32_t i = 0; i < count && !refused; i++)
+        refused = !touch((uintptr_t)growth[i].from, (uintptr_t)growth[i].to);
+    if (refused)
+        tell_refusal();
+}
+
 /* Touches one step of an extent. False: there is nothing to do. */
 static bool
 warm_step(struct warm_extent *extent, bool *ret_refused)
@@ -68,7 +92,7 @@ warm_step(struct warm_extent *extent, bool *ret_refused)
     uintptr_t end = (extent->done / STEP + 1) * STEP;
     if (end > to)
         end = (to + PAGE - 1) & ~(PAGE - 1);
-    *ret_refused = madvise((void *)extent->done, end - extent->done, MADV_POPULATE_WRITE) != 0;
+    *ret_refused = !touch(extent->done, end);
     extent->done = end;
     return true;
 }
@@ -100,7 +124,7 @@ warm_run(void *argument)
     }
     atomic_store_explicit(&warmer->warm, UINT64_MAX, memory_order_relaxed);
     if (refused)
-        log_info("memory is not touched ahead of its use: the kernel is older than 5.14, or has none left");
+        tell_refusal();
     return NULL;
 }
 

@@ -33,6 +33,8 @@ struct warmer {
     struct warm_extent extents[SHARDS_MAX][WARM_EXTENTS_MAX];
 };
 
+/* Touches all of it now, in this thread. */
+void warm_now(const struct shard_growth *growth, uint32_t count);
 /* False: no thread; all works without. */
 bool warm_start(struct warmer *warmer);
 void warm_stop(struct warmer *warmer);

@@ -598,3 +598,24 @@ def test_memory_of_seats_is_there_before_they_are_held():
         before = server.rss_bytes()
         assert Http(server).create("e", sections=[("A", 1000, 1000)]).ok
         assert poll(lambda: server.rss_bytes() - before >= 13_000_000), (before, server.rss_bytes())
+
+
+def test_memory_of_expected_holds_is_there_from_the_start():
+    """Touched before the ready line, so holds that come find it so: a hundred thousand of them add next to nothing."""
+    grown = []
+    for expected in (0, 200000):
+        with Server("--core.holds_expected", expected, shards=1) as server:
+            client = Resp(server)
+            at_start = server.rss_bytes()
+            assert client.create("e", pools=[("ga", 100000)]).ok
+            before = server.rss_bytes()
+            for first in range(0, 100000, 10000):
+                client.connection.send(b"".join(client.hold_request("e", f"u{first + n}", pools=[("ga", 1)]) for n in range(10000)))
+                for _ in range(10000):
+                    assert client.read(client.connection.receive(), client.hold_form).ok
+            grown.append((at_start, server.rss_bytes() - before))
+            client.close()
+    if not SANITIZED:  # their own memory of each byte comes when it is used
+        (start, late), (start_expected, late_expected) = grown
+        assert start_expected - start >= 200000 * 150, grown
+        assert late > 100000 * 120 and late_expected < 100000 * 40, grown

@@ -80,6 +80,7 @@ def test_help_everywhere():
     (["--shards", "1.5"], {}, ["server.shards", "1.5"]),
     (["--core.holds_max", "0"], {}, ["core.holds_max", "0"]),
     (["--core.holds_max", "99999999999999999999"], {}, ["core.holds_max"]),
+    (["--core.holds_max", "1000", "--core.holds_expected", "1001"], {}, ["core.holds_expected", "1001", "core.holds_max", "1000"]),
     (["--rate.user_per_second", "fast"], {}, ["rate.user_per_second", "fast"]),
     (["--rate.buckets", "1000"], {}, ["rate.buckets", "power of two"]),
     (["--rate.proxies", "10.0.0.0/0"], {}, ["rate.proxies", "10.0.0.0/0"]),

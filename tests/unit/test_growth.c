@@ -84,6 +84,43 @@ test_what_comes_is_told(void **state)
     drive_close(drive);
 }
 
+/* Expected holds are told before there is an event, and as long as they have not come; nobody's seats, keys
+ * or commands. */
+static void
+test_expected_holds_are_told(void **state)
+{
+    (void)state;
+    struct shard_settings settings = drive_settings();
+    settings.holds_max = settings.users_max = 100000;
+    settings.holds_expected = 60000;
+    struct drive *drive = drive_open(1, &settings);
+    const struct shard *shard = drive_shard(drive, 0);
+    struct look before = look_at(drive);
+    assert_true(told(&before, slab_item(&shard->holds, 0)));
+    assert_false(told(&before, shard->operations.items));
+    assert_false(told(&before, shard->keys.ring));
+    assert_false(told(&before, shard->events.bytes));
+    (void)ask(drive, "CREATE e POOL ga 100000");
+    drive_checks(drive, false);
+    for (uint32_t i = 0; i < 70000; i++) {
+        struct look now = look_at(drive);
+        uint32_t last = i < 60000 ? 59999 : i;
+        assert_true(told(&now, slab_item(&shard->holds, last)));
+        assert_true(told(&now, slab_item(&shard->users, last)));
+        assert_true(told(&now, slab_item(&shard->pool_nodes, last)));
+        if (i == 0 || i == 59999)
+            assert_int_equal(told(&now, slab_item(&shard->holds, 60000)), i > 0);
+        (void)ask(drive, "HOLD e u%u POOL ga 1", i);
+        if (i == 59999) /* the indices have grown into what was told of them */
+            for (uint32_t index = 0; index < 2; index++) {
+                const struct index *grown = index == 0 ? &shard->holds_index : &shard->users_index;
+                assert_true(told(&before, grown->buckets));
+                assert_true(told(&before, grown->buckets + grown->bucket_count - 1));
+            }
+    }
+    drive_close(drive);
+}
+
 /* With a waiting room also what places take, and as many admissions as it lets in at once. */
 static void
 test_a_waiting_room_is_told(void **state)
@@ -113,6 +150,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_comes_is_told),
+        cmocka_unit_test(test_expected_holds_are_told),
         cmocka_unit_test(test_a_waiting_room_is_told),
     };
     return cmocka_run_group_tests_name("growth", tests, NULL, NULL);
