@@ -1,10 +1,11 @@
 /*
- * write_way.h - which of two ways a durable write takes: the one that was faster lately.
+ * write_way.h - which of two ways a durable write takes: the ring, unless the thread was faster by half.
  *
- * Which one that is depends on the disk, on its interrupt and on what runs on the other cores: by a fifth
+ * Which one is faster depends on the disk, on its interrupt and on what runs on the other cores: by a fifth
  * this way, by thirty times the other way (docs/decisions/0014-two-ways-of-a-durable-write.md). So both are
  * measured: now and then a write goes the other way, so rarely that what it loses stays below
- * 1/WRITE_WAY_TRIAL_SHARE of all time.
+ * 1/WRITE_WAY_TRIAL_SHARE of all time. Where they differ by little it is the ring, since a thread's writes
+ * take a sixth of a busy shard's core from it.
  *
  * One write at a time; belongs to one thread.
  */
@@ -15,6 +16,7 @@
 #include <stdint.h>
 
 #define WRITE_WAY_TRIAL_SHARE 1024u
+#define WRITE_WAY_RING_FAVOUR 50u /* percent that the ring may take longer */
 
 enum write_way {
     WRITE_BY_RING,   /* the kernel's workers finish it, on the core of the disk's interrupt */
