@@ -11,6 +11,7 @@ RIVAL(rival_holdfast_resp_deal);
 RIVAL(rival_holdfast_resp_hall);
 RIVAL(rival_holdfast_http_deal);
 RIVAL(rival_postgres_for_update);
+RIVAL(rival_postgres_for_update_pipelined);
 RIVAL(rival_postgres_conditional);
 RIVAL(rival_postgres_one_statement);
 RIVAL(rival_postgres_skip_locked);
@@ -30,6 +31,7 @@ const struct rival *const rivals_all[] = {
     &rival_holdfast_resp_hall,
     &rival_holdfast_http_deal,
     &rival_postgres_for_update,
+    &rival_postgres_for_update_pipelined,
     &rival_postgres_conditional,
     &rival_postgres_one_statement,
     &rival_postgres_skip_locked,

@@ -69,6 +69,8 @@ def ratios(results):
 
 def verdict_of(row):
     aim = row["aim"]
+    if not aim.times:
+        return "–"
     slow = aim.p99_times and row["p99_ratio"] < aim.p99_times
     if row["ratio"] >= aim.times and not slow:
         return "met"

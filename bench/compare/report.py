@@ -88,7 +88,7 @@ def ratio_table(results):
     table = Table("Holdfast against", "at", "ratio", "least – most of the rounds", "aim", "client's ceiling reached", "by CPU a purchase", "", wide=True, text=(1,))
     for row in figures.ratios(results):
         aim = row["aim"]
-        aim_text = f"≥ {aim.times:g} ×" + (f", p99 ≤ 1/{aim.p99_times:g}" if aim.p99_times else "")
+        aim_text = (f"≥ {aim.times:g} ×" if aim.times else "–") + (f", p99 ≤ 1/{aim.p99_times:g}" if aim.p99_times else "")
         table.add(side(row), where(aim), (f"{short(row['ratio'])} ×", "big"), f"{short(row['least'])} – {short(row['most'])} ({row['rounds']})", aim_text,
                   f"{row['ceiling_share'] * 100:.0f} %" if row["ceiling_share"] else "–", f"{short(row['cpu_ratio'])} ×",
                   (row["verdict"], "bad" if row["verdict"] == "not met" else "good"))
@@ -236,7 +236,8 @@ def verdict(results):
     """Prints the ratios; the exit code: 0 where all but the control sold exactly what there was."""
     wrong = figures.wrong(results)
     for row in figures.ratios(results):
-        print(f"{side(row) + ', ' + where(row['aim']):66} {short(row['ratio']):>8} x (aim {row['aim'].times:g}; {row['verdict']}; "
+        aim = f"aim {row['aim'].times:g}; {row['verdict']}; " if row["aim"].times else ""
+        print(f"{side(row) + ', ' + where(row['aim']):66} {short(row['ratio']):>8} x ({aim}"
               f"client's ceiling {100 * (row['ceiling_share'] or 0):.0f} %; by CPU {short(row['cpu_ratio'])} x)")
     for line in wrong:
         print(f"wrong: {line}", file=sys.stderr)

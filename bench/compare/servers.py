@@ -17,7 +17,8 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BASELINES = ROOT / "bench" / "baselines"
 CONNECTIONS_MAX = 256
-HOLDS_OF_HOLDFAST, SEATS_OF_HOLDFAST = 6_000_000, 30_000_000  # it begins anew beyond: its bounds are twice that
+SEATS_OF_HOLDFAST = 30_000_000  # it begins anew beyond: its bound is twice that
+HOLDS_OF_HOLDFAST, HOLD_BYTES = 4_000_000, 220  # whose memory is touched at its start, each; it begins anew with half of them
 
 
 class Failed(Exception):
@@ -100,12 +101,15 @@ class Holdfast(Server):
                         "memory": "a crash forgets the last answers; the journal is written behind them"}[self.durability]
         self.held = self.seats = 0  # since its start
         self.shards = max(1, (os.cpu_count() or 2) - 1)  # the generator has the core that is left
-        self.settings = f"--shards {self.shards} (the generator has the other core), --durability {self.durability}; the rest as it comes"
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        self.expected = min(HOLDS_OF_HOLDFAST, memory // 12 // HOLD_BYTES)  # three such servers take a quarter of it at most
+        self.settings = (f"--shards {self.shards} (the generator has the other core), --durability {self.durability}, --core.holds_expected "
+                         f"{self.expected // self.shards} (memory is touched before, as that of servers that are emptied is); the rest as it comes")
         self.version = output([binary, "version"]).strip()
 
     def fresh(self, units):
         self.seats += units if units <= SEATS_OF_HOLDFAST else 0  # more is a pool's capacity
-        if self.child is not None and self.held < HOLDS_OF_HOLDFAST and self.seats < SEATS_OF_HOLDFAST:
+        if self.child is not None and self.held < self.expected // 2 and self.seats < SEATS_OF_HOLDFAST:
             return
         self.held, self.seats = 0, units if units <= SEATS_OF_HOLDFAST else 0
         self.stop(signal.SIGKILL)  # nobody waits for its last snapshot; its directory goes
@@ -113,7 +117,8 @@ class Holdfast(Server):
         self.directory.mkdir()
         self.ports = {"http": free_port(), "resp": free_port()}
         argv = [self.binary, "serve", "--data", self.directory / "data", "--http", f"127.0.0.1:{self.ports['http']}",
-                "--resp", f"127.0.0.1:{self.ports['resp']}", "--shards", self.shards, "--durability", self.durability]
+                "--resp", f"127.0.0.1:{self.ports['resp']}", "--shards", self.shards, "--durability", self.durability,
+                "--core.holds_expected", self.expected // self.shards]
         self.start_child(argv, lambda: connect(self.ports["resp"]))
 
     def sold(self, held):

@@ -1,4 +1,4 @@
-"""The report from a recorded session (recorded.json: a short one, thinned)."""
+"""The report from a recorded session (recorded.json: a short one, thinned; one rival is of a later one)."""
 import copy
 import html.parser
 import json
@@ -72,6 +72,7 @@ def test_a_verdict_ends_at_the_client_or_not():
     assert figures.verdict_of(row | {"p99_ratio": 90}) == "not met"
     assert figures.verdict_of(row | {"ratio": 90}) == "not met"
     assert figures.verdict_of(row | {"ratio": 90, "ceiling_share": 0.86}) == "the client ends it"
+    assert figures.verdict_of(row | {"aim": plan.Aim("holdfast-deal", "pg-for-update", 64, 1, 0)}) == "–", "nothing is aimed at"
 
 
 def changed(results, key, change):
