@@ -8,17 +8,17 @@
 
 /* The one that was never tried, first. */
 static enum write_way
-better(const struct write_ways *ways)
+better(const struct write_ways *ways, bool busy)
 {
     uint64_t thread_ns = ways->took_ns[WRITE_BY_THREAD];
-    uint64_t borne_ns = thread_ns + thread_ns / 100 * WRITE_WAY_RING_FAVOUR;
+    uint64_t borne_ns = thread_ns + (busy ? thread_ns / 100 * WRITE_WAY_RING_FAVOUR : 0);
     return ways->took_ns[WRITE_BY_RING] <= borne_ns ? WRITE_BY_RING : WRITE_BY_THREAD;
 }
 
 enum write_way
-write_ways_choose(struct write_ways *ways, uint64_t now_ns)
+write_ways_choose(struct write_ways *ways, bool busy, uint64_t now_ns)
 {
-    enum write_way way = better(ways);
+    enum write_way way = better(ways, busy);
     ways->trial = now_ns >= ways->trial_ns;
     return ways->trial ? WRITE_WAYS - 1 - way : way;
 }
