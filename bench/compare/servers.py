@@ -145,7 +145,7 @@ class Postgres(Server):
                         "max_wal_size": "8GB", "checkpoint_timeout": "30min", "synchronous_commit": "on",
                         "listen_addresses": "", "unix_socket_directories": self.directory, "port": self.port}
         shown = {key: value for key, value in self.options.items() if key not in ("unix_socket_directories", "port", "listen_addresses")}
-        self.settings = ("Unix socket, prepared statements, libpq pipelining within a purchase; "
+        self.settings = ("Unix socket, prepared statements, libpq pipelining within a purchase (but for plain FOR UPDATE: a round trip a statement); "
                          + ", ".join(f"{key} = {value}" for key, value in shown.items()) + "; the rest as Debian has it")
         self.start()
 
