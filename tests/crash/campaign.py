@@ -3,7 +3,7 @@
     tests/crash/run --rounds 1000
 
 One data directory through all rounds. Segments and batches are small and snapshots follow each other, so a kill meets them
-in every state. Some kills come while the server is still starting, some rounds end with SIGTERM instead, and `holdfast
+in every state. A few more stand in waiting rooms (room.py). Some kills come while the server is still starting, some rounds end with SIGTERM instead, and `holdfast
 journal verify` runs beside the load and on what the kill has left. What fails is kept: the directory as it was before the
 last start (before/) and now (data/).
 """
@@ -24,6 +24,7 @@ from api import Http  # noqa: E402
 from audit import Audit, KEY_SECONDS  # noqa: E402
 from clients import GONE, Client  # noqa: E402
 from ledger import ENDED_SECONDS, Event, Ledger, Violation  # noqa: E402
+import room  # noqa: E402
 from server import BINARY, SLOWNESS, Server  # noqa: E402
 
 MIB = 1 << 20
@@ -33,6 +34,7 @@ SETTINGS = (
 )
 EVENTS_ACTIVE = 3
 EVENT_ROUNDS = 12  # then it is retired at the latest
+ROOMS, VISITORS = 2, 3
 
 
 class Operator(threading.Thread):
@@ -88,6 +90,8 @@ class Campaign:
         self.before = folder / "before"
         self.ledger = Ledger()
         self.ledger.clients = [Client(number, self.ledger, seed) for number in range(clients)]
+        self.rooms = []
+        self.visitors = [room.Visitor(number, self.rooms, seed) for number in range(VISITORS)]
         self.events = 0
         self.server = None
         self.verifies = []
@@ -146,9 +150,10 @@ class Campaign:
         ledger = self.ledger
         ledger.round = number
         self.renew_events()
-        crowds = [Crowd(client, self.server) for client in ledger.clients]
+        people = ledger.clients + self.visitors
+        crowds = [Crowd(client, self.server) for client in people]
         crowds.append(Operator(self.server, ledger, self.random.random()))
-        answered = sum(client.answered for client in ledger.clients)
+        answered = sum(client.answered for client in people)
         for crowd in crowds:
             crowd.start()
         seconds = self.random.choice([self.random.uniform(0.05, 0.4), self.random.uniform(0.3, 1.0)])
@@ -175,12 +180,13 @@ class Campaign:
         begun = time.monotonic()
         audit.run()
         audit.close()
+        places = room.audit(self.server, self.visitors, self.rooms, self.random)
         audit_seconds = time.monotonic() - begun
-        answered = sum(client.answered for client in ledger.clients) - answered
+        answered = sum(client.answered for client in people) - answered
         cuts = self.server.log().count("cut")
         print(f"round {number}: {answered} answers, {how}, {shards} to {self.server.shards} shards"
               f"{f', {early} starts killed' if early else ''}, ready in {start_seconds:.2f} s, "
-              f"{audit.looked} looks in {audit_seconds:.2f} s, {audit.settled} settled, {cuts} lines of a cut", flush=True)
+              f"{audit.looked} looks and {places} places in {audit_seconds:.2f} s, {audit.settled} settled, {cuts} lines of a cut", flush=True)
         if audit_seconds > 5 and audit.waited_for is not None:
             print(f"  looked {audit.waited} times again; last for {audit.waited_for}", flush=True)
 
@@ -214,6 +220,18 @@ class Campaign:
                 raise Violation(f"could not create {event}: {answer}")
             event.round = ledger.round
             ledger.active.append(event)
+        for old in [old for old in self.rooms if ledger.round - old.round > EVENT_ROUNDS]:
+            self.rooms.remove(old)
+            for visitor in self.visitors:
+                visitor.forget(old)
+        while len(self.rooms) < ROOMS:
+            self.events += 1
+            new = room.Room(f"r{self.events}", self.random.choice([1, 3, 5]), self.random.choice([1, 2, 600]))
+            new.round = ledger.round - self.random.randrange(EVENT_ROUNDS)
+            answer = api.create(new.id, pools=[("ga", room.UNITS)], hold_seconds=300, queue=(new.active_max, new.active_seconds, 3600))
+            if not answer.ok:
+                raise Violation(f"could not create {new}: {answer}")
+            self.rooms.append(new)
         api.close()
 
     def run(self, rounds):
@@ -226,7 +244,8 @@ class Campaign:
         self.server.stop()
         self.server = None
         self.verified(self.verify(), "at the end")
-        return sum(client.answered for client in self.ledger.clients), sum(client.refused for client in self.ledger.clients)
+        people = self.ledger.clients + self.visitors
+        return sum(client.answered for client in people), sum(client.refused for client in people)
 
 
 def link(source, target):
