@@ -3,9 +3,9 @@
     tests/crash/run --rounds 1000
 
 One data directory through all rounds. Segments and batches are small and snapshots follow each other, so a kill meets them
-in every state. A few more stand in waiting rooms (room.py). Some kills come while the server is still starting, some rounds end with SIGTERM instead, and `holdfast
-journal verify` runs beside the load and on what the kill has left. What fails is kept: the directory as it was before the
-last start (before/) and now (data/).
+in every state. A few clients more stand in waiting rooms (room.py). Some kills come while the server is still starting,
+some rounds end with SIGTERM instead, and `holdfast journal verify` runs beside the load and on what the kill has left. What
+fails is kept: the directory as it was before the last start (before/) and now (data/).
 """
 import argparse
 import pathlib
