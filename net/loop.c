@@ -573,7 +573,8 @@ wait(struct loop *loop, uint32_t timeout_ms)
         if (mail_waits(loop) || journal_thread_ended(&loop->journal_thread))
             timeout_ms = 0;
     }
-    loop->slept |= timeout_ms > 0;
+    if (timeout_ms > 0)
+        write_ways_sleep(&loop->write_ways);
     int result = ring_wait(loop->ring, timeout_ms);
     bell_awake(bell);
     if (result != 0) {

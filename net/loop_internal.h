@@ -231,7 +231,6 @@ struct loop {
     uint64_t early;   /* so many records behind it go off before the tick ends */
     uint64_t write_began_ns;
     uint64_t write_looked_ns; /* when the ring was last asked for its end */
-    bool slept;               /* since the last batch was on its way */
     enum write_way write_way; /* of the batch on its way */
     struct write_ways write_ways;
     enum scarcity scarcity;

@@ -42,8 +42,7 @@ write_batch(void *context, int file, const void *data, uint32_t size, uint64_t o
     loop->writing = true;
     loop->write_began_ns = loop_clock_ns();
     loop->write_looked_ns = loop->write_began_ns;
-    loop->write_way = write_ways_choose(&loop->write_ways, !loop->slept, loop->write_began_ns);
-    loop->slept = false;
+    loop->write_way = write_ways_choose(&loop->write_ways, loop->write_began_ns);
     loop->figures.value[METRIC_JOURNAL_BY_THREAD] += loop->write_way == WRITE_BY_THREAD;
     if (loop->write_way == WRITE_BY_THREAD)
         journal_thread_write(&loop->journal_thread, file, data, size, offset);

@@ -8,19 +8,26 @@
 
 /* The one that was never tried, first. */
 static enum write_way
-better(const struct write_ways *ways, bool busy)
+better(const struct write_ways *ways)
 {
     uint64_t thread_ns = ways->took_ns[WRITE_BY_THREAD];
-    uint64_t borne_ns = thread_ns + (busy ? thread_ns / 100 * WRITE_WAY_RING_FAVOUR : 0);
+    uint64_t borne_ns = thread_ns + (ways->slept ? 0 : thread_ns / 100 * WRITE_WAY_RING_FAVOUR);
     return ways->took_ns[WRITE_BY_RING] <= borne_ns ? WRITE_BY_RING : WRITE_BY_THREAD;
 }
 
 enum write_way
-write_ways_choose(struct write_ways *ways, bool busy, uint64_t now_ns)
+write_ways_choose(struct write_ways *ways, uint64_t now_ns)
 {
-    enum write_way way = better(ways, busy);
+    enum write_way way = better(ways);
+    ways->slept = false;
     ways->trial = now_ns >= ways->trial_ns;
     return ways->trial ? WRITE_WAYS - 1 - way : way;
+}
+
+void
+write_ways_sleep(struct write_ways *ways)
+{
+    ways->slept = true;
 }
 
 void

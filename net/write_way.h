@@ -28,11 +28,14 @@ struct write_ways {
     uint64_t took_ns[WRITE_WAYS]; /* moving average; 0: never tried */
     uint64_t trial_ns;            /* from then on the slower way may be tried */
     bool trial;                   /* the write under way is one */
+    bool slept;                   /* the shard, since the last write began */
 };
 
-/* The way of the write that begins now; busy: the shard did not sleep since the last one began. All zeros
- * is a good start. */
-enum write_way write_ways_choose(struct write_ways *ways, bool busy, uint64_t now_ns);
+/* The way of the write that begins now. All zeros is a good start. */
+enum write_way write_ways_choose(struct write_ways *ways, uint64_t now_ns);
+
+/* The shard sleeps until something happens. */
+void write_ways_sleep(struct write_ways *ways);
 
 /* The write of this way, chosen last, has ended after so long. */
 void write_ways_took(struct write_ways *ways, enum write_way way, uint64_t took_ns, uint64_t now_ns);

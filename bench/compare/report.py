@@ -91,7 +91,7 @@ def ratio_table(results):
         aim_text = (f"≥ {aim.times:g} ×" if aim.times else "–") + (f", p99 ≤ 1/{aim.p99_times:g}" if aim.p99_times else "")
         table.add(side(row), where(aim), (f"{short(row['ratio'])} ×", "big"), f"{short(row['least'])} – {short(row['most'])} ({row['rounds']})", aim_text,
                   f"{row['ceiling_share'] * 100:.0f} %" if row["ceiling_share"] else "–", f"{short(row['cpu_ratio'])} ×",
-                  (row["verdict"], "bad" if row["verdict"] == "not met" else "good"))
+                  (row["verdict"], {"not met": "bad", "–": ""}.get(row["verdict"], "good")))
     return table
 
 

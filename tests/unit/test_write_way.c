@@ -35,7 +35,9 @@ write_for(struct run *run, uint64_t ring_us, uint64_t thread_us, uint64_t ms)
     uint64_t best = took[better(run->busy, ring_us, thread_us)];
     run->counts[WRITE_BY_RING] = run->counts[WRITE_BY_THREAD] = run->lost_ns = 0;
     for (uint64_t end_ns = run->now_ns + ms * 1000 * US; run->now_ns < end_ns;) {
-        enum write_way way = write_ways_choose(&run->ways, run->busy, run->now_ns);
+        if (!run->busy)
+            write_ways_sleep(&run->ways);
+        enum write_way way = write_ways_choose(&run->ways, run->now_ns);
         run->now_ns += took[way];
         run->counts[way]++;
         run->lost_ns += took[way] > best ? took[way] - best : 0;
@@ -84,12 +86,27 @@ test_an_outlier_is_forgotten(void **state)
     struct run run = {.now_ns = 1};
     write_for(&run, 120, 150, 1000);
     enum write_way way;
-    while ((way = write_ways_choose(&run.ways, run.busy, run.now_ns)) != WRITE_BY_RING)
+    while ((way = write_ways_choose(&run.ways, run.now_ns)) != WRITE_BY_RING)
         write_ways_took(&run.ways, way, 150 * US, run.now_ns += 150 * US);
     write_ways_took(&run.ways, way, 20000 * US, run.now_ns += 20000 * US);
     write_for(&run, 120, 150, 200);
     write_for(&run, 120, 150, 200);
     assert_true(run.counts[WRITE_BY_RING] > 100 * run.counts[WRITE_BY_THREAD]);
+}
+
+/* Whether it slept is told anew for each write. */
+static void
+test_sleep_counts_for_one_write(void **state)
+{
+    (void)state;
+    struct run run = {.now_ns = 1};
+    write_for(&run, 140, 120, 1000);
+    run.ways.trial_ns = UINT64_MAX;
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(write_ways_choose(&run.ways, run.now_ns), WRITE_BY_RING);
+        write_ways_sleep(&run.ways);
+        assert_int_equal(write_ways_choose(&run.ways, run.now_ns), WRITE_BY_THREAD);
+    }
 }
 
 int
@@ -99,6 +116,7 @@ main(void)
         cmocka_unit_test(test_the_better_one_is_taken),
         cmocka_unit_test(test_it_follows_what_changes),
         cmocka_unit_test(test_an_outlier_is_forgotten),
+        cmocka_unit_test(test_sleep_counts_for_one_write),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
