@@ -89,7 +89,10 @@ token_for(struct shard *shard, const struct origin *origin, const struct command
 {
     uint32_t slot = token_find(shard, &c->hold);
     if (slot == SLAB_NONE) {
-        reply_status(shard, origin, c->type, STATUS_NOTOKEN);
+        struct reply *reply = reply_begin(shard, STATUS_NOTOKEN, c->type);
+        reply->figures = FIGURE_UNIT;
+        reply->unit_size = (uint8_t)(put_uuid(reply->unit, &c->hold) - reply->unit);
+        reply_send(shard, origin, reply, 0);
         return SLAB_NONE;
     }
     token_end_overdue(shard, slot);

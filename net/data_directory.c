@@ -54,6 +54,18 @@ find_stranger(int fd, char *ret_name, size_t name_size)
     return 0;
 }
 
+/* The directory's own name. Where its parent is not ours to open, nor is the name. */
+static int
+sync_parent(int fd)
+{
+    int parent = openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (parent < 0)
+        return errno == EACCES ? 0 : -errno;
+    int result = fsync(parent) == 0 ? 0 : -errno;
+    (void)close(parent); /* synced, or failed */
+    return result;
+}
+
 static int
 write_mark(int fd, uint64_t route_seed)
 {
@@ -124,6 +136,8 @@ open_marked(int fd, const char *path, uint64_t *ret_route_seed, char *ret_cause,
     uint64_t seed;
     if (result == 0 && getrandom(&seed, sizeof seed, 0) != sizeof seed)
         result = -EIO;
+    if (result == 0)
+        result = sync_parent(fd);
     if (result == 0)
         result = write_mark(fd, seed);
     if (result != 0) {

@@ -13,9 +13,10 @@
  * Files are made and removed by the housekeeper's thread (server_files.c); between it and this thread there
  * are only atomics. It rings this shard's bell when it has done something, so nothing here polls.
  *
- * Scarcity follows two facts anew in each tick, so service returns by itself: the housekeeper cannot make
- * segments; what there is holds no further batch of the largest size. Since records that are not written
- * yet are bounded by that size, they always find room before everything is refused.
+ * Scarcity follows two facts anew before each batch, so service returns by itself: the housekeeper cannot
+ * make segments; what there is holds fewer than two batches of the largest size. The one that begins takes
+ * one of them, and since records that are not written yet are bounded by that size, they find room, too,
+ * before everything is refused.
  */
 #include "net/loop_internal.h"
 
@@ -56,7 +57,7 @@ loop_journal_open(struct loop *loop, int file, uint32_t header_crc)
     struct server *server = loop->server;
     struct journal_settings settings = {
         .epoch = server->epoch,
-        .segment_bytes = server->settings->segment_bytes / BLOCK_BYTES * BLOCK_BYTES,
+        .segment_bytes = server->settings->segment_bytes,
         .shard = loop->index,
         .shard_count = server->shard_count,
         .batch_bytes_max = (uint32_t)server->settings->batch_bytes_max,
@@ -165,11 +166,8 @@ static void
 look_for_room(struct loop *loop)
 {
     enum scarcity scarcity = SCARCE_NOT;
-    if (housekeeper_scarce(loop->server->housekeeper)) {
-        /* a batch and the one that closes the segment; one seal more may come between */
-        uint64_t need = batch_size((uint32_t)loop->server->settings->batch_bytes_max) + 2 * BLOCK_BYTES;
-        scarcity = journal_room(loop->journal) < need ? SCARCE_ALL : SCARCE_NEW;
-    }
+    if (housekeeper_scarce(loop->server->housekeeper))
+        scarcity = journal_nearly_full(loop->journal) ? SCARCE_ALL : SCARCE_NEW;
     if (scarcity != loop->scarcity) {
         loop->scarcity = scarcity;
         loop->figures.value[METRIC_SCARCITY] = scarcity;
@@ -206,6 +204,7 @@ loop_journal_early(struct loop *loop)
     if (!loop->server->durable || journal_busy(loop->journal) ||
         shard_sequence(loop->shard) - loop->batched < loop->early)
         return;
+    look_for_room(loop);
     begin_batch(loop);
     (void)ring_wait(loop->ring, 0); /* only submits; what fails fails again at the tick's end */
 }

@@ -301,13 +301,12 @@ inline_arguments(const char *data, size_t size, struct arguments *ret_arguments)
     return true;
 }
 
-/* Appends what Redis would print of a client's word: it stops at a zero byte, and line ends become
- * spaces. */
+/* Appends what Redis would print of a client's word: it stops at a zero byte. */
 static size_t
 shown_append(char *text, size_t at, struct bytes word, size_t size_max)
 {
     for (uint32_t i = 0; i < word.size && i < size_max && word.data[i] != 0; i++)
-        text[at++] = word.data[i] == '\r' || word.data[i] == '\n' ? ' ' : word.data[i];
+        text[at++] = word.data[i];
     return at;
 }
 

@@ -418,8 +418,13 @@ void
 resp_encode_error(struct output *output, const struct request_error *error)
 {
     if (error->text[0] != 0) {
+        char line[sizeof error->text];
+        size_t size = strnlen(error->text, sizeof error->text);
+        /* It may repeat what was asked, and is one line. */
+        for (size_t i = 0; i < size; i++)
+            line[i] = error->text[i] == '\r' || error->text[i] == '\n' ? ' ' : error->text[i];
         output_put(output, "-", 1);
-        output_put(output, error->text, strnlen(error->text, sizeof error->text));
+        output_put(output, line, size);
         output_put(output, "\r\n", 2);
         return;
     }
@@ -491,7 +496,7 @@ command_find(struct bytes name)
 static void
 encode_command_entry(struct output *output, const struct command_entry *entry)
 {
-    resp_array(output, 6);
+    resp_array(output, 10); /* as of Redis 7 */
     text(output, entry->name);
     resp_integer(output, entry->arity);
     resp_array(output, 1);
@@ -499,6 +504,8 @@ encode_command_entry(struct output *output, const struct command_entry *entry)
     resp_integer(output, 0);
     resp_integer(output, 0);
     resp_integer(output, 0);
+    for (uint32_t i = 0; i < 4; i++) /* categories, tips, keys, subcommands */
+        resp_array(output, 0);
 }
 
 static void

@@ -26,7 +26,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define RETRY_MS 200u /* a full disk is asked again so often */
+#define RETRY_MS       200u  /* a full disk is asked again so often */
+#define STOP_SCARCE_MS 2000u /* and a stop waits so long for room */
 /* Durability is not told by a bell, so after something was done it is looked at often for a while. */
 #define SLEEP_MS       100
 #define SLEEP_SHORT_MS 10
@@ -292,14 +293,13 @@ files_begin(struct server_files *files, struct shard_threads *threads)
     struct server *server = files->server;
     const struct settings *settings = server->settings;
     struct journal_fault fault = {0};
-    uint64_t segment_bytes = settings->segment_bytes / BLOCK_BYTES * BLOCK_BYTES;
-    int result = recovery_begin(files->recovery, server->shard_count, segment_bytes, server_now_ms(server),
-                                threads->files, threads->header_crcs, &fault);
+    int result = recovery_begin(files->recovery, server->shard_count, settings->segment_bytes,
+                                server_now_ms(server), threads->files, threads->header_crcs, &fault);
     if (result != 0) {
         log_error("could not begin the journal in '%s/journal' (%s %s): %s: each shard needs "
                   "journal.segment_bytes, %llu bytes",
                   settings->data, fault.file, fault.text, strerror(-result),
-                  (unsigned long long)segment_bytes);
+                  (unsigned long long)settings->segment_bytes);
         return false;
     }
     disk_files_gentle(&files->disk); /* from here on shards' journals are written beside */
@@ -309,13 +309,16 @@ files_begin(struct server_files *files, struct shard_threads *threads)
         .persisted_context = files,
         .epoch = report->epoch,
         .route_seed = server->route_seed,
-        .segment_bytes = segment_bytes,
+        .segment_bytes = settings->segment_bytes,
         .snapshot_bytes = settings->snapshot_bytes,
         .shard_count = server->shard_count,
         .slice_bytes = SNAPSHOT_SLICE_BYTES,
         .retry_ms = RETRY_MS,
     };
-    struct recovered recovered = {.generation = report->generation, .journal_bytes = report->journal_bytes};
+    struct recovered recovered = {
+        .generation = report->generation,
+        .journal_bytes = report->journal_bytes + report->old_segments * settings->segment_bytes,
+    };
     result = housekeeper_open(&files->housekeeper, &files->disk, &housekeeper_settings, &recovered,
                               hear_news, files);
     if (result == 0) {
@@ -340,9 +343,17 @@ files_snapshot(struct server_files *files)
     uint64_t wanted = 0;
     atomic_store_explicit(&files->snapshot_asked, true, memory_order_release);
     bell_ring_always(&server->housekeeper_bell);
+    uint64_t roomy_ms = monotonic_ms();
     while (wanted == 0 || housekeeper_snapshots_ended(files->housekeeper) < wanted) {
         bell_wait(&server->control, SLEEP_MS);
         wanted = atomic_load_explicit(&files->snapshots_wanted, memory_order_acquire);
+        /* A shard whose last records find no room cannot tell what they change. */
+        if (!housekeeper_scarce(files->housekeeper))
+            roomy_ms = monotonic_ms();
+        else if (monotonic_ms() - roomy_ms > STOP_SCARCE_MS) {
+            log_warning("no room for a snapshot: the next start reads the journal instead");
+            return;
+        }
     }
 }
 

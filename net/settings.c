@@ -643,6 +643,7 @@ check_together(struct settings *settings, struct settings_error *ret_error)
     }
     /* the batch's header and its last block that is not full, and the batch that closes the segment; the
      * file's header is one more */
+    settings->segment_bytes -= settings->segment_bytes % BLOCK_BYTES;
     if (settings->batch_bytes_max + 3 * BLOCK_BYTES > settings->segment_bytes) {
         fail(
             ret_error,

@@ -45,7 +45,7 @@ typedef void housekeeper_told(void *context, enum housekeeper_news news, uint64_
 /* What recovery found (recovery.h). */
 struct recovered {
     uint64_t generation;    /* the newest one that is whole, 0: none; its manifest is read from the disk */
-    uint64_t journal_bytes; /* replayed at this start: they count towards the next snapshot */
+    uint64_t journal_bytes; /* that this start had to read: they count towards the next snapshot */
 };
 /* Settings and disk are copied. 0 or negative errno: -ENOMEM, or what the disk said (-EBADMSG: the manifest
  * is not whole any more). */

@@ -378,9 +378,9 @@ take(struct journal_reader *reader)
     return batch;
 }
 
-/* A file of the position is open: the one before is closed where its last batch has been taken. */
-static enum journal_read
-file_at(struct journal_reader *reader)
+/* The one before is closed where its last batch has been taken. */
+enum journal_read
+journal_reader_file(struct journal_reader *reader)
 {
     char name[FILE_NAME_SIZE];
     file_name(name, reader->part ? FILE_PART : FILE_JOURNAL,
@@ -421,7 +421,7 @@ enum journal_read
 journal_reader_next(struct journal_reader *reader, const struct batch_header **ret_batch)
 {
     const char *wrong;
-    enum journal_read result = file_at(reader);
+    enum journal_read result = journal_reader_file(reader);
     if (result != READ_BATCH)
         return result;
     if (reader->part && reader->last) {

@@ -39,6 +39,9 @@ int journal_reader_open_part(struct journal_reader **ret_reader, const struct di
                              uint64_t route_seed, uint64_t generation, uint32_t shard);
 void journal_reader_close(struct journal_reader *reader);
 
+/* Opens the file of the position, where it is not open, and checks its header. READ_BATCH: it is whole, and
+ * at the begin of a journal its position knows the chain. */
+enum journal_read journal_reader_file(struct journal_reader *reader);
 /* The next batch: header and records behind each other, 8-aligned, valid until the next call. */
 enum journal_read journal_reader_next(struct journal_reader *reader, const struct batch_header **ret_batch);
 /* For who follows a journal that is being written, often, and is not its judge: reads little where little

@@ -330,6 +330,14 @@ journal_room(const struct journal *journal)
     return 0;
 }
 
+bool
+journal_nearly_full(const struct journal *journal)
+{
+    /* and the block that closes the segment; a seal may come between */
+    return journal_room(journal) <
+           2 * ((uint64_t)batch_size(journal->settings.batch_bytes_max) + BLOCK_BYTES);
+}
+
 /* ---- a write's end ---- */
 
 int

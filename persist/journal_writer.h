@@ -86,5 +86,8 @@ void journal_stop(struct journal *journal);
 /* Bytes of batches that still fit in what is there: the rest of this segment, and the next one. 0 also
  * while a batch waits for a segment. */
 uint64_t journal_room(const struct journal *journal);
+/* What there is holds no more than what may still come before the next look: a batch that begins now, and
+ * the records of one that gather while it is written. */
+bool journal_nearly_full(const struct journal *journal);
 
 #endif

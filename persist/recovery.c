@@ -76,6 +76,8 @@ add_up(struct recovery *recovery, struct journal_fault *ret_fault)
         report->records += source->records;
         report->batches += source->batches;
         report->journal_bytes += source->bytes;
+        if (source->from.epoch < recovery->epoch_newest)
+            report->old_segments += source->end.segment - source->from.segment + 1;
         if (source->cut) {
             if (report->cut_count == RECOVERY_CUTS_MAX)
                 return recovery_no_memory(ret_fault);
@@ -286,25 +288,50 @@ recovery_settle(struct recovery *recovery, struct shard *const shards[], uint32_
 /* ---- the next epoch ---- */
 
 static int
+remove_named(const struct disk *disk, const char *name, struct journal_fault *ret_fault)
+{
+    int result = disk->remove(disk->context, name);
+    return result == 0 || result == -ENOENT ? 0
+                                            : recovery_fault(ret_fault, result, name, 0, strerror(-result));
+}
+
+static int
+remove_journal(const struct disk *disk, const struct file_id *id, struct journal_fault *ret_fault)
+{
+    char name[FILE_NAME_SIZE];
+    file_name(name, FILE_JOURNAL, id->epoch, id->shard, id->segment);
+    return remove_named(disk, name, ret_fault);
+}
+
+static int
 remove_leftovers(struct recovery *recovery, struct journal_fault *ret_fault)
 {
-    const struct disk *disk = &recovery->disk;
-    char name[FILE_NAME_SIZE];
-    for (uint32_t i = 0; i < recovery->leftover_count; i++) {
-        int result = disk->remove(disk->context, recovery->leftovers[i]);
-        if (result != 0 && result != -ENOENT)
-            return recovery_fault(ret_fault, result, recovery->leftovers[i], 0, strerror(-result));
-    }
-    for (uint32_t i = 0; i < recovery->file_count; i++) {
+    int result = 0;
+    for (uint32_t i = 0; result == 0 && i < recovery->leftover_count; i++)
+        result = remove_named(&recovery->disk, recovery->leftovers[i], ret_fault);
+    for (uint32_t i = 0; result == 0 && i < recovery->file_count; i++) {
         const struct file_id *id = &recovery->files[i];
-        if (id->kind != FILE_JOURNAL || id->epoch <= recovery->epoch_newest)
-            continue;
-        file_name(name, FILE_JOURNAL, id->epoch, id->shard, id->segment);
-        int result = disk->remove(disk->context, name);
-        if (result != 0 && result != -ENOENT)
-            return recovery_fault(ret_fault, result, name, 0, strerror(-result));
+        if (id->kind == FILE_JOURNAL && id->epoch > recovery->epoch_newest)
+            result = remove_journal(&recovery->disk, id, ret_fault);
     }
-    return 0;
+    return result;
+}
+
+/* Each end of a server leaves one or two of them for each shard, and no snapshot may come for long. */
+static int
+remove_never_begun(struct recovery *recovery, struct journal_fault *ret_fault)
+{
+    int result = 0;
+    for (uint32_t i = recovery->part_count; i < recovery->source_count; i++) {
+        const struct journal_position *end = &recovery->sources[i].end;
+        for (uint32_t k = 0; result == 0 && k < recovery->file_count; k++) {
+            const struct file_id *id = &recovery->files[k];
+            if (id->kind == FILE_JOURNAL && id->epoch == end->epoch && id->shard == end->shard &&
+                id->segment > end->segment)
+                result = remove_journal(&recovery->disk, id, ret_fault);
+        }
+    }
+    return result;
 }
 
 static int
@@ -382,6 +409,8 @@ recovery_begin(struct recovery *recovery, uint32_t shard_count, uint64_t segment
     }
     if (result == 0)
         result = write_start(recovery, shard_count, now_ms, ret_fault);
+    if (result == 0)
+        result = remove_never_begun(recovery, ret_fault);
     if (result != 0)
         while (made > 0)
             (void)disk->close(disk->context, ret_files[--made]); /* the failure before is what counts */

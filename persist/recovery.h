@@ -29,6 +29,7 @@ struct recovery_report {
     uint64_t records;    /* replayed from journals */
     uint64_t batches;
     uint64_t journal_bytes;
+    uint64_t old_segments; /* files of epochs before the last, read until a snapshot covers them */
     uint32_t cut_count;
     struct journal_fault cuts[RECOVERY_CUTS_MAX];
     bool snapshot_damaged; /* the newest generation was not used: */
@@ -51,8 +52,9 @@ int recovery_holds(struct recovery *recovery, struct shard *const shards[], uint
 int recovery_settle(struct recovery *recovery, struct shard *const shards[], uint32_t shard_count,
                     uint32_t shard, struct journal_fault *ret_fault);
 
-/* Removes what a crash left unfinished, makes segment 0 of each shard, then the start file. ret_files,
- * ret_crcs: of the segments, shard_count each. */
+/* Removes what a crash left unfinished, makes segment 0 of each shard, then the start file, then removes
+ * the segments that were made ahead and never begun: the start file tells that their journals end before
+ * them. ret_files, ret_crcs: of the segments, shard_count each. */
 int recovery_begin(struct recovery *recovery, uint32_t shard_count, uint64_t segment_bytes, uint64_t now_ms,
                    int *ret_files, uint32_t *ret_crcs, struct journal_fault *ret_fault);
 

@@ -97,12 +97,15 @@ source_read(const struct recovery *recovery, struct source *source)
     int result = source_reader(recovery, source, &reader);
     if (result != 0)
         return recovery_no_memory(&source->fault);
-    for (bool first = true;; first = false) {
+    /* of an empty journal, which needs no more reading, the reader learns the chain with the header */
+    bool empty = source->must_end && source->end.batch == 0;
+    enum journal_read read = empty ? journal_reader_file(reader) : READ_BATCH;
+    for (;;) {
         struct journal_position at = journal_reader_position(reader);
-        /* chain: of an empty journal the reader learns it with the file's header */
-        if (source->must_end && !(first && at.batch == 0) && same_position(&at, &source->end))
+        if (read == READ_BATCH && source->must_end && same_position(&at, &source->end))
             break;
-        enum journal_read read = journal_reader_next(reader, &batch);
+        if (read == READ_BATCH)
+            read = journal_reader_next(reader, &batch);
         if (read != READ_BATCH) {
             at = journal_reader_position(reader);
             if (source->must_end && same_position(&at, &source->end) &&

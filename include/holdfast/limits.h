@@ -14,7 +14,7 @@
 #define USER_ID_SIZE_MAX     64
 #define NAME_SIZE_MAX        16  /* section, row and pool names */
 #define SEAT_TEXT_SIZE_MAX   48  /* SECTION/ROW/NUMBER with a number of up to nine digits */
-#define UNIT_TEXT_SIZE_MAX   64  /* what a refusal names: a seat, a section, a pool, or an event */
+#define UNIT_TEXT_SIZE_MAX   64  /* what a refusal names: a seat, section, pool, event or token */
 #define KEY_SIZE_MAX         255 /* idempotency key */
 #define REQUEST_ID_SIZE_MAX  128 /* X-Request-ID */
 #define PAYMENT_REF_SIZE_MAX 128

@@ -30,7 +30,7 @@ OUTCOMES = {
     "closed": ((409,), set(), {"opens_in_ms"}),
     "keyreused": ((422,), set(), set()),
     "noevent": ((404,), {"unit"}, set()),
-    "notoken": ((404,), set(), set()),
+    "notoken": ((404,), {"unit"}, set()),
     "notadmitted": ((403,), set(), set()),
     "noseat": ((404,), {"unit"}, set()),
     "nopool": ((404,), {"unit"}, set()),

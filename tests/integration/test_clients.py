@@ -80,6 +80,14 @@ def test_redis_py(server, event, protocol):
     assert client.execute_command("RELEASE", hold[0], "py") in ("OK", b"OK", True)
     assert client.client_setname("tests") and client.client_getname() == "tests"
     assert client.config_get("save") is not None and isinstance(client.info(), dict)
+    assert {name.lower() for name in client.command()} >= {"hold", "confirm", "queue", "ping"}
+    # an error is one line, whatever of the request it repeats
+    for words in (["EVENT"], ["QUEUE"], ["CLIENT"], ["CONFIG"], ["COMMAND"], ["HELLO", protocol], ["CLIENT", "SETINFO"]):
+        more = ["v"] if words[-1] == "SETINFO" else []
+        pipeline = client.pipeline(transaction=False)
+        pipeline.execute_command(*words, "X\r\n+FORGED\r\n", *more).execute_command("ECHO", "behind")
+        refused, behind = pipeline.execute(raise_on_error=False)
+        assert isinstance(refused, redis.ResponseError) and behind == "behind", (words, refused, behind)
     client.close()
 
 

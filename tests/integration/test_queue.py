@@ -205,7 +205,7 @@ def test_refusals(api, new_id):
     assert (answer.code, answer.figures) == ("badrequest", {"field": "event"})
     assert api.join(new_id(), "u1").code == "noevent"
     unknown = "019811f0-7a3b-7c4d-8e5f-0123456789ab"
-    assert api.token(unknown).code == "notoken"
+    assert (refused := api.token(unknown)).code == "notoken" and refused.figures == {"unit": unknown}
     assert api.leave(unknown).code == "notoken"
     answer = api.change(event, active_max=5)
     assert (answer.code, answer.figures) == ("badrequest", {"field": "queue.active_max"})

@@ -378,3 +378,17 @@ def test_more_went_through_a_queue_than_it_has_places(store, shards):
     api = store.start(shards[1], *arguments)
     assert api.event("e")["counts"] == {"capacity": 100, "free": 50, "held": 0, "sold": 50}
     enter("u0")
+
+
+def test_unclean_ends_do_not_fill_the_disk(tmp_path):
+    """What a server made ahead and never began goes at the next start, and old journals count towards a snapshot."""
+    data = tmp_path / "data"
+    most = 0
+    for number in range(16):
+        server = Server("--journal.segment_bytes", 4 << 20, "--core.batch_bytes_max", 1 << 20, "--journal.snapshot_bytes", 16 << 20, shards=2, data=data)
+        time.sleep(0.2)
+        server.kill()
+        server.process.stdout.close()
+        most = max(most, sum(file.stat().st_size for file in (data / "journal").iterdir()))
+    # three times journal.snapshot_bytes, and two segments of each shard
+    assert most <= (3 * 16 + 2 * 2 * 4) << 20

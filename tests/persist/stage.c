@@ -125,8 +125,8 @@ put_reply(struct stage *stage, const struct reply *reply)
             put(stage, " %" PRIu32 "*%" PRIu32, hold->pools[i].pool, hold->pools[i].quantity);
     } else if (reply->status == STATUS_OK && reply->kind == REPLY_EVENT) {
         const struct event_view *view = reply->event_view;
-        put(stage, " %.*s %u %" PRIu32 "s", view->settings->id_size, view->settings->id,
-            view->status, view->hold_seconds);
+        put(stage, " %.*s %u %" PRIu32 "s", view->settings->id_size, view->settings->id, view->status,
+            view->hold_seconds);
         put_counts(stage, &view->total);
     } else if (reply->status == STATUS_OK && reply->kind == REPLY_MAP) {
         const struct map_view *map = reply->map;
@@ -237,9 +237,9 @@ journal_step(struct stage *stage, struct keeper *keeper)
     while ((file = journal_closed_file(journal)) >= 0)
         (void)stage->disk.close(stage->disk.context, file); /* durable byte by byte */
     bool scarce = housekeeper_scarce(stage->housekeeper);
-    shard_scarce(keeper->shard, !scarce                                                       ? SCARCE_NOT
-                                : journal_room(journal) < 2 * (uint64_t)batch_size(BATCH_MAX) ? SCARCE_ALL
-                                                                                              : SCARCE_NEW);
+    shard_scarce(keeper->shard, !scarce                        ? SCARCE_NOT
+                                : journal_nearly_full(journal) ? SCARCE_ALL
+                                                               : SCARCE_NEW);
     if (journal_busy(journal))
         return moved;
     struct shard_batch batch = shard_batch(keeper->shard);

@@ -12,6 +12,8 @@
  */
 #include "tests/sim/model_queue.h"
 
+#include "core/text.h"
+
 #include <assert.h>
 #include <nettle/hmac.h>
 #include <stdio.h>
@@ -436,6 +438,8 @@ queue_execute(struct model *model, const struct scenario *scenario, const struct
     int32_t slot = queue_find(model, &op->request.hold);
     if (slot < 0) {
         answer->status = STATUS_NOTOKEN;
+        answer->figures = FIGURE_UNIT;
+        *put_uuid(answer->unit, &op->request.hold) = '\0';
         return;
     }
     struct model_token *token = &model->tokens[slot];

@@ -318,7 +318,10 @@ open_journals(struct world *world, const struct recovery_report *report, const i
         .slice_bytes = SNAPSHOT_SLICE_BYTES,
         .retry_ms = 0,
     };
-    struct recovered recovered = {report->generation, report->journal_bytes};
+    struct recovered recovered = {
+        .generation = report->generation,
+        .journal_bytes = report->journal_bytes + report->old_segments * scenario->segment_bytes,
+    };
     int failed =
         housekeeper_open(&world->housekeeper, &world->files, &settings, &recovered, host_told, world);
     assert(failed == 0);
@@ -719,11 +722,8 @@ tend(struct world *world, uint32_t index)
                                  file); /* every byte of it was durable when it ended */
     }
     enum scarcity scarcity = SCARCE_NOT;
-    if (housekeeper_scarce(world->housekeeper)) {
-        bool nothing_left =
-            journal_room(journal) < 2 * batch_size((uint32_t)world->scenario->shard.batch_bytes_max);
-        scarcity = nothing_left ? SCARCE_ALL : SCARCE_NEW;
-    }
+    if (housekeeper_scarce(world->housekeeper))
+        scarcity = journal_nearly_full(journal) ? SCARCE_ALL : SCARCE_NEW;
     shard_scarce(world->shards[index], scarcity);
     world->keepers[index].scarcity = scarcity;
     world->scarcity = scarcity > world->scarcity ? scarcity : world->scarcity;

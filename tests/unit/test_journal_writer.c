@@ -455,6 +455,7 @@ room(void **state)
     assert_int_equal(journal_room(journal), 10 * BLOCK_BYTES); /* while it is on its way, too */
     write_done(fixture);
     assert_int_equal(journal_room(journal), 10 * BLOCK_BYTES);
+    assert_true(journal_nearly_full(journal));
     journal_segment_give(journal, 1, FILE_0 + 1);
     assert_int_equal(journal_room(journal), 24 * BLOCK_BYTES);
     append(fixture, records_of(11), 1000);

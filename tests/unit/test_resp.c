@@ -413,7 +413,8 @@ command_table(void **state)
     drive_output_end(&output);
     assert_string_equal(
         text.data,
-        "*2\r\n*6\r\n$4\r\nhold\r\n:-3\r\n*1\r\n+write\r\n:0\r\n:0\r\n:0\r\n_\r\n"
+        "*2\r\n*10\r\n$4\r\nhold\r\n:-3\r\n*1\r\n+write\r\n:0\r\n:0\r\n:0\r\n"
+        "*0\r\n*0\r\n*0\r\n*0\r\n_\r\n"
         "%1\r\n$4\r\nhold\r\n%2\r\n$7\r\nsummary\r\n$41\r\nHolds seats and units of pools for a user\r\n"
         "$5\r\ngroup\r\n$8\r\nholdfast\r\n:21\r\n");
     drive_free(&text);

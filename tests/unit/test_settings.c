@@ -193,6 +193,8 @@ test_bad_values_are_named(void **state)
     /* a segment must hold a batch and three blocks */
     assert_false(READ(nothing, "--journal.segment_bytes", "4194304", "--core.batch_bytes_max", "4182017"));
     assert_true(READ(nothing, "--journal.segment_bytes", "4194304", "--core.batch_bytes_max", "4182016"));
+    /* a segment is of whole blocks */
+    assert_false(READ(nothing, "--journal.segment_bytes", "4198399", "--core.batch_bytes_max", "4186111"));
     assert_false(READ(nothing, "--shards"));
     assert_says("value is missing");
     assert_false(READ(nothing, "shards"));
