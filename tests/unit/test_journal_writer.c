@@ -74,21 +74,27 @@ begin_write(void *context, int file, const void *data, uint32_t size, uint64_t o
         write_done(fixture);
 }
 
-static int
-set_up(void **state)
+static void
+open_journal(struct fixture *fixture, uint32_t batch_bytes_max)
 {
-    struct fixture *fixture = calloc(1, sizeof *fixture);
-    fixture->files = calloc(SEGMENTS, SEGMENT);
     const struct journal_settings settings = {
         .epoch = 7,
         .segment_bytes = SEGMENT,
         .shard = 3,
         .shard_count = 4,
-        .batch_bytes_max = BATCH_MAX,
+        .batch_bytes_max = batch_bytes_max,
         .seal_ms = SEAL_MS,
     };
     const struct journal_host host = {.context = fixture, .write = begin_write};
     assert_int_equal(journal_open(&fixture->journal, &settings, &host, FILE_0, HEADER_CRC), 0);
+}
+
+static int
+set_up(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    fixture->files = calloc(SEGMENTS, SEGMENT);
+    open_journal(fixture, BATCH_MAX);
     *state = fixture;
     return 0;
 }
@@ -455,7 +461,6 @@ room(void **state)
     assert_int_equal(journal_room(journal), 10 * BLOCK_BYTES); /* while it is on its way, too */
     write_done(fixture);
     assert_int_equal(journal_room(journal), 10 * BLOCK_BYTES);
-    assert_true(journal_nearly_full(journal));
     journal_segment_give(journal, 1, FILE_0 + 1);
     assert_int_equal(journal_room(journal), 24 * BLOCK_BYTES);
     append(fixture, records_of(11), 1000);
@@ -470,6 +475,27 @@ room(void **state)
 }
 
 /* Errors and short writes, of each kind of batch: the writer is dead, and what was durable stays so. */
+/* Until it is said to be nearly full, a batch that begins and the one that gathers meanwhile find room. */
+static void
+nearly_full(void **state)
+{
+    struct fixture *fixture = *state;
+    journal_close(fixture->journal);
+    open_journal(fixture, 3 * BLOCK_BYTES - sizeof(struct batch_header));
+    while (!journal_nearly_full(fixture->journal)) {
+        uint64_t room = journal_room(fixture->journal);
+        assert_true(room >= 2 * 3 * BLOCK_BYTES + BLOCK_BYTES); /* and a seal between them */
+        append(fixture, records_of(1), 1000);
+        write_done(fixture);
+    }
+    append(fixture, records_of(3), 1000);
+    write_done(fixture);
+    append(fixture, records_of(3), 1000);
+    assert_true(fixture->under_way);
+    write_done(fixture);
+    check(fixture);
+}
+
 static void
 fail_write(struct fixture *fixture, int32_t result, int expected)
 {
@@ -575,6 +601,7 @@ main(void)
         TEST(an_idle_shard_covers_its_last_batch),
         TEST(a_full_segment_is_sealed_by_closing_it),
         TEST(room),
+        TEST(nearly_full),
         TEST(a_failed_write_is_the_end),
         TEST(a_failed_seal_is_the_end),
         TEST(a_failed_closing_is_the_end),
