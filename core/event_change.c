@@ -177,12 +177,12 @@ set_check(struct shard *shard, const struct origin *origin, const struct command
         refuse_field(shard, origin, "queue.active_max", "an event with a queue");
         return false;
     }
-    if (event->settings->status == EVENT_CLOSED && change->has_status && change->status != EVENT_CLOSED) {
-        reply_status(shard, origin, c->type, STATUS_CLOSED);
-        return false;
-    }
     if (message->hold_seconds > event->settings->hold_seconds_max) {
         refuse_field(shard, origin, "hold_seconds", "at most the event's hold_seconds_max");
+        return false;
+    }
+    if (event->settings->status == EVENT_CLOSED && change->has_status && change->status != EVENT_CLOSED) {
+        reply_status(shard, origin, c->type, STATUS_CLOSED);
         return false;
     }
     for (uint32_t i = 0; i < event->settings->pool_count; i++)

@@ -252,32 +252,46 @@ delete_hold(const struct http_request *http, struct decode_memory *memory, struc
     (void)field_good(request, field, expected); /* refused or not, this was the last check */
 }
 
-/* The media type of a body: application/json, in UTF-8 where a charset is named, or none named at all. */
+/* What stands before the next semicolon, without the white space around it. */
+static struct bytes
+parameter_take(struct bytes *text)
+{
+    const char *end = text->data + text->size;
+    const char *semicolon = memchr(text->data, ';', text->size);
+    const char *part_end = semicolon != NULL ? semicolon : end;
+    struct bytes part = {text->data, (uint32_t)(part_end - text->data)};
+    const char *rest = semicolon != NULL ? semicolon + 1 : end;
+    *text = (struct bytes){rest, (uint32_t)(end - rest)};
+    while (part.size > 0 && (part.data[0] == ' ' || part.data[0] == '\t'))
+        part = (struct bytes){part.data + 1, part.size - 1};
+    while (part.size > 0 && (part.data[part.size - 1] == ' ' || part.data[part.size - 1] == '\t'))
+        part.size--;
+    return part;
+}
+
+/* The media type of a body: application/json, in UTF-8 where a charset is named, or none named at all.
+ * Other parameters are overlooked (RFC 9110, 8.3.1). */
 static bool
 media_type_good(struct bytes type)
 {
+    static const char charset[] = "charset=";
     if (type.size == 0)
         return true;
-    const char *semicolon = memchr(type.data, ';', type.size);
-    struct bytes essence = {type.data, semicolon != NULL ? (uint32_t)(semicolon - type.data) : type.size};
-    while (essence.size > 0 &&
-           (essence.data[essence.size - 1] == ' ' || essence.data[essence.size - 1] == '\t'))
-        essence.size--;
-    if (!http_name_is(essence, "application/json"))
+    if (!http_name_is(parameter_take(&type), "application/json"))
         return false;
-    if (semicolon == NULL)
-        return true;
-    struct bytes parameters = {semicolon + 1, (uint32_t)(type.data + type.size - semicolon - 1)};
-    const char *charset = memmem(parameters.data, parameters.size, "charset=", 8);
-    if (charset == NULL)
-        return true;
-    size_t left = (size_t)(parameters.data + parameters.size - charset) - 8;
-    const char *value = charset + 8;
-    if (left > 0 && *value == '"') {
-        value++;
-        left--;
+    while (type.size > 0) {
+        struct bytes parameter = parameter_take(&type);
+        if (parameter.size < sizeof charset - 1 ||
+            strncasecmp(parameter.data, charset, sizeof charset - 1) != 0)
+            continue;
+        struct bytes value = {parameter.data + sizeof charset - 1,
+                              parameter.size - (uint32_t)(sizeof charset - 1)};
+        if (value.size >= 2 && value.data[0] == '"' && value.data[value.size - 1] == '"')
+            value = (struct bytes){value.data + 1, value.size - 2};
+        if (!http_name_is(value, "utf-8"))
+            return false;
     }
-    return left >= 5 && strncasecmp(value, "utf-8", 5) == 0;
+    return true;
 }
 
 /* The query is empty and the body, if any, is JSON. */

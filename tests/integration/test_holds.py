@@ -517,6 +517,12 @@ def test_http_headers(server, new_id):
     assert wrong.status == 405 and {"GET", "PATCH"} <= set(wrong.headers["allow"].replace(" ", "").split(","))
     plain = http.request("POST", "/v1/events", b"{}", [("Content-Type", "text/plain")])
     assert (plain.status, plain.json()["code"]) == (415, "mediatype")
+    for parameters, status in (
+        ("", 400), ("; charset=utf-8", 400), (' ; Charset="UTF-8" ; x=y', 400), ("; xcharset=latin1", 400),
+        ("; Charset=latin1", 415), ("; charset=utf-80", 415), ('; charset="utf-8', 415), ("; charset=utf-8; charset=latin1", 415),
+    ):
+        asked = http.request("POST", "/v1/events", b"{}", [("Content-Type", "application/json" + parameters)])
+        assert asked.status == status, parameters
     http.close()
 
 

@@ -971,11 +971,11 @@ execute_set(struct model *model, const struct scenario *scenario, const struct r
     struct model_event *event = &model->events[request->event];
     const struct event_plan *plan = &scenario->events[request->event];
     answer_begin(answer, STATUS_OK);
-    if (event->status == EVENT_CLOSED && request->has_status && request->status != EVENT_CLOSED) {
-        answer->status = STATUS_CLOSED;
-    } else if (request->has_hold_seconds && request->hold_seconds > plan->hold_seconds_max) {
+    if (request->has_hold_seconds && request->hold_seconds > plan->hold_seconds_max) {
         answer->status = STATUS_BADREQUEST;
         answer->figures = FIGURE_FIELD;
+    } else if (event->status == EVENT_CLOSED && request->has_status && request->status != EVENT_CLOSED) {
+        answer->status = STATUS_CLOSED;
     }
     for (uint32_t i = 0; i < request->pool_count && answer->status == STATUS_OK; i++) {
         if (request->pools[i].pool < 0) {

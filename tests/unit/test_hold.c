@@ -515,6 +515,7 @@ test_paused_closed_and_not_yet_open(struct drive *drive)
            "SET e status closed");
     expect(drive, "CLOSED", "SET e status open");
     expect(drive, "CLOSED", "SET e status paused");
+    expect(drive, "BADREQUEST field=hold_seconds", "SET e status open hold_seconds 2592000");
     expect(drive, "OK e closed 43=41+1+1 A 20=18+1+1 B 5=5+0+0 BOX 5=5+0+0 ga 10=10+0+0 vip 3=3+0+0",
            "SET e status closed");
     expect(drive, "CLOSED", "HOLD e u2 SEAT A/1/4");
