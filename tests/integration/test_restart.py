@@ -342,11 +342,11 @@ def snapshot_twice(store, shards):
 def test_what_the_persister_has_not_passed_stays(store):
     api = store.start(2)
     api.create("e", pools=[("ga", 10)])
-    first = sorted(name for name in names(store) if name.startswith("00000001-") and name.endswith(".journal"))
+    first = {f"00000001-{shard:03}-00000000.journal" for shard in range(2)}  # what was made ahead of them, nobody needs
     (store.path / "persist.position").write_text("1 0 0 0\n1 1 0 0\n")
     store.end("stop")
     snapshot_twice(store, 2)
-    assert set(first) <= set(names(store))
+    assert first <= set(names(store))
     (store.path / "persist.position").write_text("99 0 0 0\n99 1 0 0\n")
     snapshot_twice(store, 2)
     assert not [name for name in names(store) if name.startswith("00000001-") and name.endswith(".journal")]
