@@ -89,20 +89,16 @@ SUCCEEDS = {
 }
 
 
-class Client:
-    def __init__(self, number, ledger, seed):
+class Person:
+    """One connection at a time, and one command; step() is the kind's own."""
+
+    def __init__(self, number, seed):
         self.number = number
-        self.ledger = ledger
-        self.random = random.Random(f"{seed}/{number}")
-        self.holds = {}  # id -> Hold, of this client's users
-        self.keyed = []  # (moment, Doubt, what was answered, whether over HTTP)
-        self.doubt = None
+        self.random = random.Random(seed)
+        self.doubt = None  # what was sent, and not answered
         self.answered = 0
         self.refused = 0
-        self.keys = 0
         self.connect = CONNECTORS[number % len(CONNECTORS)]
-
-    # ---- under load
 
     def run(self, server):
         """Commands until the server is gone."""
@@ -117,6 +113,17 @@ class Client:
             pass
         finally:
             api.close()
+
+
+class Client(Person):
+    def __init__(self, number, ledger, seed):
+        super().__init__(number, f"{seed}/{number}")
+        self.ledger = ledger
+        self.holds = {}  # id -> Hold, of this client's users
+        self.keyed = []  # (moment, Doubt, what was answered, whether over HTTP)
+        self.keys = 0
+
+    # ---- under load
 
     def step(self, api):
         what = self.choose()

@@ -7,12 +7,11 @@ What must be true: a place goes from waiting to active to its end and never back
 asked; who certainly came later is never served before; never more are active than may be; an active place's deadline stands,
 until then its user can hold, and nobody else can; a slot that is free goes to the next. Nobody is silent for the grace period.
 """
-import random
 import time
 
 from api import Http, Resp, token_of_resp
 from audit import SWEEP_SECONDS, pipelined
-from clients import CLOCK_SLACK_MS, CONNECTORS, GONE
+from clients import CLOCK_SLACK_MS, Person
 from ledger import ENDED_SECONDS, Violation, now_ms
 from server import SLOWNESS
 from wire import resp_request
@@ -77,32 +76,14 @@ class Place:
         return self.over is not None and time.monotonic() - self.over > ENDED_SECONDS / 2
 
 
-class Visitor:
+class Visitor(Person):
     def __init__(self, number, rooms, seed):
-        self.number, self.rooms = number, rooms
-        self.random = random.Random(f"{seed}/room/{number}")
+        super().__init__(number, f"{seed}/room/{number}")
+        self.rooms = rooms
         self.current = {}  # (room, user) -> its last place
         self.ended = []  # places that were replaced by another
         self.held = {}  # (room, user) -> id of its hold
-        self.doubt = None  # (kind, room, user): sent, and not answered
-        self.sent = None  # when
-        self.answered = 0
-        self.refused = 0
-        self.connect = CONNECTORS[number % len(CONNECTORS)]
-
-    def run(self, server):
-        """Commands until the server is gone."""
-        try:
-            api = self.connect(server)
-        except GONE:
-            return
-        try:
-            while True:
-                self.step(api)
-        except GONE:
-            pass
-        finally:
-            api.close()
+        self.sent = None  # when what is in doubt was: (kind, room, user)
 
     def step(self, api):
         r = self.random
