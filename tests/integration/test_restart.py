@@ -380,27 +380,22 @@ def test_more_went_through_a_queue_than_it_has_places(store, shards):
     enter("u0")
 
 
-def test_unclean_ends_do_not_fill_the_disk(tmp_path):
+def test_unclean_ends_do_not_fill_the_disk(store):
     """What a server made ahead and never began goes at the next start, and old journals count towards a snapshot."""
-    data = tmp_path / "data"
-    segment_mib, snapshot_mib, shards = 4, 16, 2
+    segment_mib, snapshot_mib, shards = 4, 16, 2  # segment_mib: as SMALL has it
     for number in range(16):
-        server = Server(
-            *("--journal.segment_bytes", segment_mib << 20, "--core.batch_bytes_max", 1 << 20, "--journal.snapshot_bytes", snapshot_mib << 20),
-            shards=shards, data=data,
-        )  # fmt: skip
+        store.start(shards, "--journal.snapshot_bytes", snapshot_mib << 20)
 
         def at_rest():
             """Each shard has what it makes ahead; the snapshot that a start owes is made (two journals of each shard from
             earlier ends reach snapshot_bytes; of the last end's counts what is written in it), and what it makes
             superfluous is gone."""
-            files = [path.name for path in (data / "journal").iterdir()]
+            files = names(store)
             journals = [name for name in files if name.endswith(".journal")]
             ready = sum(name.startswith(f"{number + 1:08}-") for name in journals) == shards * 2
             snapshots = [int(name.split(".")[0]) for name in files if name.endswith(".snapshot")]
             bounded = len(journals) * segment_mib <= 3 * snapshot_mib + shards * 2 * segment_mib
             return ready and bounded and max(snapshots, default=0) >= number // 3 and len(snapshots) <= 2
 
-        assert poll(at_rest), sorted(path.name for path in (data / "journal").iterdir())
-        server.kill()
-        server.process.stdout.close()
+        assert poll(at_rest), sorted(names(store))
+        store.end("kill")
