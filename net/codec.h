@@ -22,7 +22,7 @@ struct frame {
     size_t scanned;         /* bytes already looked at: never looked at again */
     uint64_t remaining;     /* RESP: arguments still to come. HTTP: bytes of body */
     size_t head_size;       /* HTTP: once the head is whole */
-    size_t line;            /* where the line begins that is being read */
+    size_t line;            /* HTTP: where the line begins that is being read; those before it are well-formed */
     uint16_t header_count;  /* HTTP */
     uint8_t stage;
     uint8_t seen;           /* HTTP: which single headers have come */
@@ -143,6 +143,10 @@ enum frame_result http_frame(struct frame *frame, const struct codec_limits *lim
  * into thread-local memory that is valid until the next http_decode() of the thread. */
 void http_decode(const char *data, size_t size, const uint8_t now_random[24],
                  struct decode_memory *memory, struct request *ret_request);
+/* After FRAME_ERROR, of the same data: what the answer takes from the lines before the one that was wrong:
+ * traceparent, X-Request-ID, and that the method was HEAD. */
+void http_context_unframed(const struct frame *frame, const char *data, const uint8_t now_random[24],
+                           struct reply_context *ret_context);
 
 /*
  * Encoders. now_ms: for the *_in_ms figures.
@@ -171,7 +175,7 @@ void http_time(uint64_t now_ms);
 void http_encode_continue(struct output *output);
 void http_encode(struct output *output, const struct reply_context *context, const struct reply *reply,
                  uint64_t now_ms);
-/* context may be NULL where the request was not even framed */
+/* context may be NULL where nothing of the request was read */
 void http_encode_error(struct output *output, const struct reply_context *context,
                        const struct request_error *error);
 void http_encode_list_begin(struct output *output, const struct reply_context *context);

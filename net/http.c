@@ -291,7 +291,6 @@ line_take(struct frame *frame, const struct codec_limits *limits, const char *da
         return frame_error(ret_error, 400, "badrequest", "a line does not end in CRLF");
     struct bytes line = {first, (uint32_t)(lf - 1 - first)};
     frame->scanned = (size_t)(lf + 1 - data);
-    frame->line = frame->scanned;
     const char *wrong;
     if (frame->stage == STAGE_REQUEST_LINE) {
         wrong = request_line_wrong(frame, line);
@@ -303,7 +302,10 @@ line_take(struct frame *frame, const struct codec_limits *limits, const char *da
             return frame_error(ret_error, 431, "toolarge", "there are more than 100 headers");
         wrong = header_wrong(frame, line);
     }
-    return wrong == NULL ? FRAME_WHOLE : frame_error(ret_error, 400, "badrequest", wrong);
+    if (wrong != NULL)
+        return frame_error(ret_error, 400, "badrequest", wrong);
+    frame->line = frame->scanned;
+    return FRAME_WHOLE;
 }
 
 enum frame_result

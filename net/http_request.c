@@ -614,10 +614,9 @@ header_read(struct http_request *http, struct reply_context *context, const stru
     }
 }
 
-/* Reads the request line and the headers; returns where the body begins. */
+/* Reads the request line; returns where the headers begin. */
 static const char *
-head_read(const char *data, const uint8_t now_random[24], struct http_request *http,
-          struct reply_context *context)
+request_line_read(const char *data, struct http_request *http, struct reply_context *context)
 {
     const char *line_end = rawmemchr(data, '\r');
     const char *space = rawmemchr(data, ' ');
@@ -642,14 +641,34 @@ head_read(const char *data, const uint8_t now_random[24], struct http_request *h
     context->http = line_end[-1] == '0' ? 10 : 11;
     context->keep_alive = context->http == 11;
     context->head = bytes_are(http->method, "HEAD");
-    const char *at = line_end + 2;
+    return line_end + 2;
+}
+
+/* Reads the headers up to `end`, or to the empty line behind them; returns where it stopped. */
+static const char *
+headers_read(const char *at, const char *end, const uint8_t now_random[24], struct http_request *http,
+             struct reply_context *context)
+{
     struct http_line line;
     uint32_t traces = 0;
-    while (http_line_take(&at, &line))
+    context->request_id_size = 0;
+    while (at < end && http_line_take(&at, &line))
         header_read(http, context, &line, &traces);
     if (traces != 1)
         trace_fresh(now_random, &context->trace);
-    return at + 2;
+    return at;
+}
+
+void
+http_context_unframed(const struct frame *frame, const char *data, const uint8_t now_random[24],
+                      struct reply_context *ret_context)
+{
+    struct http_request http = {0};
+    *ret_context = (struct reply_context){.http = 11, .kind = REQUEST_ERROR};
+    const char *end = data + frame->line;
+    const char *headers = frame->line > 0 ? request_line_read(data, &http, ret_context) : end;
+    (void)headers_read(headers, end, now_random, &http, ret_context);
+    ret_context->keep_alive = 0;
 }
 
 void
@@ -660,9 +679,9 @@ http_decode(const char *data, size_t size, const uint8_t now_random[24], struct 
     struct http_request http = {0};
     request->reply_context.resp_version = 0;
     request->reply_context.command = 0;
-    request->reply_context.request_id_size = 0;
     http_arena_begin();
-    const char *body = head_read(data, now_random, &http, &request->reply_context);
+    const char *body = request_line_read(data, &http, &request->reply_context);
+    body = headers_read(body, data + size, now_random, &http, &request->reply_context) + 2;
     http.body = (struct bytes){body, (uint32_t)(data + size - body)};
     request->metrics = false;
     request->forwarded = http.forwarded;

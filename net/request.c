@@ -44,6 +44,14 @@ random_next(uint64_t state[4])
     return result;
 }
 
+/* 24 bytes, for a fresh traceparent. */
+static void
+random_fill(struct loop *loop, uint8_t ret_bytes[24])
+{
+    uint64_t random[3] = {random_next(loop->random), random_next(loop->random), random_next(loop->random)};
+    memcpy(ret_bytes, random, sizeof random);
+}
+
 static void
 decode(struct loop *loop, struct conn *conn, const char *data, size_t size)
 {
@@ -53,11 +61,9 @@ decode(struct loop *loop, struct conn *conn, const char *data, size_t size)
                                    .admit = loop->keys != NULL ? guard_bearer : NULL};
     assert(loop->event_memory_taken == NULL);
     if (conn->protocol == PROTOCOL_HTTP) {
-        uint64_t random[3] = {random_next(loop->random), random_next(loop->random),
-                              random_next(loop->random)};
-        uint8_t bytes[24];
-        memcpy(bytes, random, sizeof bytes);
-        http_decode(data, size, bytes, &memory, &loop->request);
+        uint8_t random[24];
+        random_fill(loop, random);
+        http_decode(data, size, random, &memory, &loop->request);
     } else {
         resp_decode(data, size, conn->resp_version, &memory, &loop->request);
     }
@@ -210,15 +216,22 @@ execute(struct loop *loop, struct conn *conn, const char *data, size_t size)
 
 /* ---- taking ---- */
 
-/* Nothing can be framed any more: one answer, behind all the others, then the end. */
+/* Nothing can be framed any more: one answer, behind all the others, then the end. data: where the request
+ * begins; NULL: it is not at hand. */
 static void
-answer_framing_error(struct loop *loop, struct conn *conn, const struct request_error *error)
+answer_framing_error(struct loop *loop, struct conn *conn, const struct request_error *error,
+                     const char *data)
 {
     struct request *request = &loop->request;
     request->kind = REQUEST_ERROR;
     request->error = *error;
     request->error.close = true;
     request->reply_context = (struct reply_context){.resp_version = conn->resp_version};
+    if (data != NULL && conn->protocol == PROTOCOL_HTTP) {
+        uint8_t random[24];
+        random_fill(loop, random);
+        http_context_unframed(&conn->frame, data, random, &request->reply_context);
+    }
     if (!answer_here(loop, conn))
         conn_kill(loop, conn_index(loop, conn)); /* no slot for an answer that ends the connection anyway */
     loop->figures.commands[METRIC_COMMAND_OTHER]++;
@@ -269,7 +282,7 @@ take(struct loop *loop, struct conn *conn, const char *data, size_t size)
             break;
         }
         if (result == FRAME_ERROR) {
-            answer_framing_error(loop, conn, &error);
+            answer_framing_error(loop, conn, &error, data + taken);
             break;
         }
         conn->frame = (struct frame){0};
@@ -318,7 +331,7 @@ static void
 refuse_input(struct loop *loop, struct conn *conn)
 {
     struct request_error error = {.status = STATUS_BUSY, .close = true};
-    answer_framing_error(loop, conn, &error);
+    answer_framing_error(loop, conn, &error, NULL);
     conn_close_after(loop, conn_index(loop, conn));
     conn_input_free(loop, conn);
 }

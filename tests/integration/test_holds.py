@@ -1,6 +1,7 @@
 """test_holds.py - what a hold does when it works: own holds, replace, extend with its cap, idempotency keys, best available,
 versions, reads; over both protocols on 1, 2 and 3 shards."""
 import random
+import re
 import time
 
 import pytest
@@ -524,6 +525,38 @@ def test_http_headers(server, new_id):
         asked = http.request("POST", "/v1/events", b"{}", [("Content-Type", "application/json" + parameters)])
         assert asked.status == status, parameters
     http.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "rest"),
+    [
+        (413, "Content-Length: 99999999\r\n\r\n"),
+        (431, "X-Long: " + "a" * 17000),
+        (400, "Transfer-Encoding: chunked\r\n\r\n"),
+        (400, "X-Request-ID : r-2\r\n\r\n"),
+        (400, "Host: y\r\n\r\n"),
+    ],
+    ids=["length", "head", "coding", "name", "host"],
+)
+@pytest.mark.parametrize("method", ["POST", "HEAD"])
+def test_headers_of_what_could_not_be_framed(server, status, rest, method):
+    """What was understood before the line that was wrong is returned, and HEAD is answered without content."""
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    with Http(server).connection as connection:
+        connection.send(f"{method} /v1/events HTTP/1.1\r\nHost: x\r\ntraceparent: {trace}\r\nX-Request-ID: r-1\r\n{rest}".encode())
+        head, content = connection.receive_all().split(b"\r\n\r\n", 1)
+    line, *headers = head.decode().split("\r\n")
+    assert line.split(" ")[1] == str(status)
+    assert headers.count(f"traceparent: {trace}") == 1 and headers.count("X-Request-ID: r-1") == 1
+    assert "Connection: close" in headers and (content == b"") == (method == "HEAD")
+
+
+@pytest.mark.parametrize("line", ["GET", "GET /a b HTTP/1.1", "GET / HTTP/2.0", "GET /" + "a" * 17000], ids=["words", "space", "version", "long"])
+def test_headers_without_a_request_line(server, line):
+    with Http(server).connection as connection:
+        connection.send(f"{line}\r\nX-Request-ID: r-1\r\n\r\n".encode())
+        head = connection.receive_all().split(b"\r\n\r\n")[0].decode()
+    assert len(re.findall(r"^traceparent: 00-[0-9a-f]{32}-[0-9a-f]{16}-00\r$", head + "\r", re.M)) == 1 and "X-Request-ID" not in head
 
 
 RESP_BAD = [

@@ -158,18 +158,19 @@ draft_take(void *owner)
     return draft_memory;
 }
 
+static const uint8_t random_bytes[24] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11,
+                                         12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22};
+
 static void
 decode(enum drive_protocol protocol, const char *data, size_t size)
 {
-    static const uint8_t random[24] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11,
-                                       12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22};
     struct decode_memory memory = {.draft = draft_take, .change = &change_memory};
     /* What a codec forgets to set is to show. */
     memset(&request_memory, 0xA5, sizeof request_memory);
     if (protocol == DRIVE_RESP)
         resp_decode(data, size, 2, &memory, &request_memory);
     else
-        http_decode(data, size, random, &memory, &request_memory);
+        http_decode(data, size, random_bytes, &memory, &request_memory);
 }
 
 const struct request *
@@ -243,7 +244,10 @@ drive(enum drive_protocol protocol, const char *data, size_t size, size_t cut, s
         assert(frame.scanned <= left || frame.remaining > 0);
         if (result == FRAME_ERROR) {
             assert(error.close);
-            answer_error(protocol, ret_answers, NULL, &error);
+            struct reply_context context;
+            if (protocol == DRIVE_HTTP)
+                http_context_unframed(&frame, copy, random_bytes, &context);
+            answer_error(protocol, ret_answers, &context, &error);
             *ret_closed = true;
         } else if (result == FRAME_WHOLE) {
             assert(frame_size > 0 && frame_size <= left);
