@@ -490,31 +490,36 @@ def test_ended_seconds_and_key_seconds():
             client.close()
 
 
+def rounds_until_all_are_held(event, admin, clients):
+    """900 holds over three shards, asked at once, and those that were busy again: how often it took."""
+    assert admin.create(event, sections=[(name, 1, 1000) for name in "ABC"], pools=[("ga", 100000)]).ok
+    wanted = {n: dict(seats=[f"A/1/{n + 1}", f"B/1/{n + 1}", f"C/1/{n + 1}"], pools=[("ga", 1)]) for n in range(900)}
+    for rounds in range(1, 201):
+        tried = list(wanted)
+        for n in tried:
+            client = clients[n % len(clients)]
+            client.connection.send(client.hold_request(event, f"u{n}", **wanted[n]))
+        for n in tried:
+            client = clients[n % len(clients)]
+            if not is_busy(client.read(client.connection.receive(), client.hold_form)):
+                del wanted[n]
+        assert admin.event(event)["counts"]["held"] == 4 * (900 - len(wanted))
+        if not wanted:
+            break
+    assert not wanted, f"{len(wanted)} are still busy after 200 rounds"
+    assert set(admin.seats(event, "B")["1"]) == {"H", "F"} and admin.seats(event, "B")["1"].count("H") == 900
+    return rounds
+
+
 @pytest.mark.parametrize("setting,value", [("core.operations_max", 8), ("core.operations_max", 16), ("core.batch_bytes_max", "64KiB")])
 def test_bounds_of_work_under_way(setting, value):
     """Beyond them commands are busy, and change nothing: what was answered is what there is; tried again, all succeed."""
     with Server(f"--{setting}", value, shards=3) as server:
         admin = Resp(server)
-        assert admin.create("e", sections=[(name, 1, 1000) for name in "ABC"], pools=[("ga", 100000)]).ok
-        wanted = {n: dict(seats=[f"A/1/{n + 1}", f"B/1/{n + 1}", f"C/1/{n + 1}"], pools=[("ga", 1)]) for n in range(900)}
         clients = [Resp(server) if n % 2 else Http(server) for n in range(6)]
-        rounds = 0
-        for _ in range(200):
-            rounds += 1
-            if not wanted:
-                break
-            tried = list(wanted)
-            for n in tried:
-                client = clients[n % 6]
-                client.connection.send(client.hold_request("e", f"u{n}", **wanted[n]))
-            for n in tried:
-                client = clients[n % 6]
-                if not is_busy(client.read(client.connection.receive(), client.hold_form)):
-                    del wanted[n]
-            assert admin.event("e")["counts"]["held"] == 4 * (900 - len(wanted))
-        assert not wanted, f"{len(wanted)} are still busy after 200 rounds"
-        assert rounds > 2, "none was busy: the bound was not reached"
-        assert set(admin.seats("e", "B")["1"]) == {"H", "F"} and admin.seats("e", "B")["1"].count("H") == 900
+        # a batch is full only where the disk is slower than the clients: not every time
+        reached = any(rounds_until_all_are_held(f"e{n}", admin, clients) > 1 for n in range(20))
+        assert reached, "none was busy: the bound was not reached"
         for client in (*clients, admin):
             client.close()
 
