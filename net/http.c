@@ -20,6 +20,7 @@
  */
 #include "net/http_internal.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
 #include <stdio.h>
 #include <strings.h>
@@ -92,12 +93,16 @@ authority_good(struct bytes text)
     const char *end = text.data + text.size;
     const char *at = text.data;
     if (*at == '[') {
+        char address[INET6_ADDRSTRLEN];
+        struct in6_addr taken;
         const char *close = memchr(at, ']', text.size);
-        if (close == NULL || close == at + 1)
+        size_t size = close != NULL ? (size_t)(close - at - 1) : sizeof address;
+        if (size >= sizeof address)
             return false;
-        for (at++; at < close; at++)
-            if (hex_digit(*at) < 0 && *at != ':' && *at != '.')
-                return false;
+        memcpy(address, at + 1, size);
+        address[size] = '\0';
+        if (strlen(address) != size || inet_pton(AF_INET6, address, &taken) != 1)
+            return false;
         at = close + 1;
     } else {
         const char *colon = memchr(at, ':', text.size);
