@@ -14,31 +14,60 @@
 
 #include <assert.h>
 
-/* The name of the member that came twice: jansson says it only in its text, behind near. */
-static struct bytes
-duplicate_name(const json_error_t *error)
-{
-    const char *near = strstr(error->text, "near '\"");
-    if (near == NULL)
-        return (struct bytes){"body", 4};
-    near += sizeof "near '\"" - 1;
-    const char *end = strchr(near, '"');
-    return (struct bytes){near, (uint32_t)(end != NULL ? (size_t)(end - near) : strlen(near))};
-}
+#define OPEN_MAX 8 /* objects and arrays in one another: more than any body has */
 
-/* The name of the member whose value jansson stopped at: the string before the last colon before it. */
-static struct bytes
-stopped_name(struct bytes body, const json_error_t *error)
+/* The way to the member at which jansson stopped, as pools.quantity: the last name of each object that is
+ * open there, as they are in the body. */
+static void
+refuse_stopped(struct request *request, struct bytes body, const json_error_t *error, const char *expected)
 {
-    uint32_t size = error->position >= 0 && (uint32_t)error->position < body.size
-                        ? (uint32_t)error->position
-                        : body.size;
-    const char *colon = memrchr(body.data, ':', size);
-    const char *end = colon != NULL ? memrchr(body.data, '"', (size_t)(colon - body.data)) : NULL;
-    const char *first = end != NULL ? memrchr(body.data, '"', (size_t)(end - body.data)) : NULL;
-    if (first == NULL)
-        return (struct bytes){"body", 4};
-    return (struct bytes){first + 1, (uint32_t)(end - first - 1)};
+    struct {
+        uint32_t path_size; /* outside of it */
+        bool object;
+    } open[OPEN_MAX];
+    char path[REPLY_FIELD_SIZE_MAX];
+    uint32_t path_size = 0;
+    uint32_t count = 0;
+    bool name_next = false;
+    uint32_t end = error->position >= 0 && (uint32_t)error->position < body.size ? (uint32_t)error->position
+                                                                                 : body.size;
+    for (uint32_t i = 0; i < end && count < OPEN_MAX; i++) {
+        switch (body.data[i]) {
+        case '{':
+        case '[':
+            name_next = body.data[i] == '{';
+            open[count].object = name_next;
+            open[count++].path_size = path_size;
+            break;
+        case '}':
+        case ']':
+            if (count > 0)
+                path_size = open[--count].path_size;
+            break;
+        case ',':
+            name_next = count > 0 && open[count - 1].object;
+            break;
+        case '"': {
+            uint32_t first = ++i;
+            while (i < end && body.data[i] != '"')
+                i += body.data[i] == '\\' ? 2 : 1;
+            if (!name_next || count == 0)
+                break;
+            name_next = false;
+            path_size = open[count - 1].path_size;
+            if (path_size > 0 && path_size < sizeof path)
+                path[path_size++] = '.';
+            for (; first < i && first < end && path_size < sizeof path; first++)
+                path[path_size++] = body.data[first];
+            break;
+        }
+        default:
+            break;
+        }
+    }
+    bool known = path_size > 0 && count < OPEN_MAX;
+    request_badrequest_named(request, known ? (struct bytes){path, path_size} : (struct bytes){"body", 4},
+                             expected);
 }
 
 json_t *
@@ -51,9 +80,9 @@ json_object_read(struct bytes body, struct request *request)
         if (http_arena_full())
             request_badrequest(request, "body", "a smaller JSON document");
         else if (code == json_error_duplicate_key)
-            request_badrequest_named(request, duplicate_name(&error), "each member once");
+            refuse_stopped(request, body, &error, "each member once");
         else if (code == json_error_numeric_overflow)
-            request_badrequest_named(request, stopped_name(body, &error), "a number that is not so large");
+            refuse_stopped(request, body, &error, "a number that is not so large");
         else
             request_badrequest(request, "body", "a JSON object (RFC 8259)");
         return NULL;
