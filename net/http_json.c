@@ -16,8 +16,30 @@
 
 #define OPEN_MAX 8 /* objects and arrays in one another: more than any body has */
 
+/* The string that begins at body[*at], as it is written; *at becomes its last quote. */
+static struct bytes
+string_pass(struct bytes body, uint32_t *at)
+{
+    uint32_t first = ++*at;
+    while (*at < body.size && body.data[*at] != '"')
+        *at += body.data[*at] == '\\' ? 2 : 1;
+    return (struct bytes){body.data + first, (*at < body.size ? *at : body.size) - first};
+}
+
+/* Puts a name behind a path of so many bytes; returns how many it has then. What is too long is cut. */
+static uint32_t
+path_add(char path[REPLY_FIELD_SIZE_MAX], uint32_t size, struct bytes name)
+{
+    if (size > 0 && size < REPLY_FIELD_SIZE_MAX)
+        path[size++] = '.';
+    uint32_t room = REPLY_FIELD_SIZE_MAX - size;
+    uint32_t taken = name.size < room ? name.size : room;
+    memcpy(path + size, name.data, taken);
+    return size + taken;
+}
+
 /* The way to the member at which jansson stopped, as pools.quantity: the last name of each object that is
- * open there, as they are in the body. */
+ * open there. */
 static void
 refuse_stopped(struct request *request, struct bytes body, const json_error_t *error, const char *expected)
 {
@@ -29,9 +51,9 @@ refuse_stopped(struct request *request, struct bytes body, const json_error_t *e
     uint32_t path_size = 0;
     uint32_t count = 0;
     bool name_next = false;
-    uint32_t end = error->position >= 0 && (uint32_t)error->position < body.size ? (uint32_t)error->position
-                                                                                 : body.size;
-    for (uint32_t i = 0; i < end && count < OPEN_MAX; i++) {
+    if (error->position >= 0 && (uint32_t)error->position < body.size)
+        body.size = (uint32_t)error->position;
+    for (uint32_t i = 0; i < body.size && count < OPEN_MAX; i++) {
         switch (body.data[i]) {
         case '{':
         case '[':
@@ -48,17 +70,10 @@ refuse_stopped(struct request *request, struct bytes body, const json_error_t *e
             name_next = count > 0 && open[count - 1].object;
             break;
         case '"': {
-            uint32_t first = ++i;
-            while (i < end && body.data[i] != '"')
-                i += body.data[i] == '\\' ? 2 : 1;
-            if (!name_next || count == 0)
-                break;
+            struct bytes text = string_pass(body, &i);
+            if (name_next && count > 0)
+                path_size = path_add(path, open[count - 1].path_size, text);
             name_next = false;
-            path_size = open[count - 1].path_size;
-            if (path_size > 0 && path_size < sizeof path)
-                path[path_size++] = '.';
-            for (; first < i && first < end && path_size < sizeof path; first++)
-                path[path_size++] = body.data[first];
             break;
         }
         default:

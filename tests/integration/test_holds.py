@@ -535,8 +535,9 @@ def test_http_headers(server, new_id):
         (400, "Transfer-Encoding: chunked\r\n\r\n"),
         (400, "X-Request-ID : r-2\r\n\r\n"),
         (400, "Host: y\r\n\r\n"),
+        (400, "no colon\r\n\r\n"),
     ],
-    ids=["length", "head", "coding", "name", "host"],
+    ids=["length", "head", "coding", "name", "host", "colon"],
 )
 @pytest.mark.parametrize("method", ["POST", "HEAD"])
 def test_headers_of_what_could_not_be_framed(server, status, rest, method):
